@@ -1,0 +1,1 @@
+"""The faces: the `quantbot` command and the web app."""

@@ -1,0 +1,1 @@
+"""Where data live and what their columns mean: stores, datasets, ingest."""

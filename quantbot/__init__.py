@@ -1,0 +1,1 @@
+"""What a market, a strategy and a risk are: arrays in, arrays out."""

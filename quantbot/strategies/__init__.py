@@ -1,0 +1,1 @@
+"""Trading rules: how they are declared, and those that ship."""

@@ -1,0 +1,1 @@
+"""Many trials, one table of rows: spec, plan, run, results."""
