@@ -1,0 +1,43 @@
+# Each target makes `.venv` and installs what it needs; nothing outside this folder and the package caches is touched.
+.PHONY: demo test test-all lint format bench app clean
+
+PORT ?= 8501
+STORE ?= .quantbot/store
+PYTEST ?= .venv/bin/python -m pytest
+
+demo: .venv/.extras-demo
+	.venv/bin/quantbot demo --store $(STORE) --port $(PORT)
+
+test: .venv/.extras-dev
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/.extras-dev
+	$(PYTEST)
+
+lint: .venv/.extras-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+format: .venv/.extras-dev
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+app: .venv/.extras-demo
+	.venv/bin/quantbot app --store $(STORE) --port $(PORT)
+
+# The peers that we measure against live in environments of their own and are never installed beside us.
+bench: .venv/.extras-dev bench/.env-vectorbt/.installed
+	.venv/bin/python bench/bars.py --peer-python bench/.env-vectorbt/bin/python
+
+bench/.env-vectorbt/.installed: bench/requirements-vectorbt.txt .venv/.extras-dev
+	.venv/bin/uv venv --quiet --allow-existing bench/.env-vectorbt
+	.venv/bin/uv pip install --quiet --python bench/.env-vectorbt/bin/python -r bench/requirements-vectorbt.txt
+	touch $@
+
+.venv/.extras-%: pyproject.toml infra/make_venv.sh
+	bash infra/make_venv.sh $*
+	touch $@
+
+clean:
+	rm -rf .venv bench/.env-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
