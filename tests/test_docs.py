@@ -1,0 +1,76 @@
+"""Every code block of the README and the docs runs; every link inside the repository leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
+
+
+def _blocks(page: Path, *languages: str) -> list[str]:
+    return [body for language, body in BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages]
+
+
+def _with(*languages: str) -> list[Path]:
+    return [page for page in PAGES if _blocks(page, *languages)]
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _environment(store: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "QUANTBOT_STORE": str(store), "PATH": path, "NO_COLOR": "1", "COLUMNS": "160"}
+
+
+@pytest.mark.parametrize("page", _with("python", "console"), ids=_name)
+def test_code_blocks__run_in_order_as_a_reader_would_type_them(page: Path, tmp_path: Path) -> None:
+    """Python blocks of a page share one file; `$` lines of its console blocks run in a shell between them."""
+    text = page.read_text(encoding="utf-8")
+    environment = _environment(tmp_path / "store")
+    (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
+    python: list[str] = []
+    for language, body in BLOCK.findall(text):
+        if language == "python":
+            if match := re.match(r"# (\w+\.py)\n", body):  # a file that the reader writes
+                (tmp_path / match[1]).write_text(body, encoding="utf-8")
+                continue
+            python.append(body)
+            _run([sys.executable, "-c", "\n".join(python)], tmp_path, environment, body)
+        elif language == "console":
+            for line in body.replace("\\\n", " ").splitlines():
+                if line.startswith("$ quantbot "):
+                    _run(shlex.split(line[2:], comments=True), tmp_path, environment, line)
+        elif language == "toml" and (match := re.match(r"# (\w+\.toml)\n", body)):
+            (tmp_path / match[1]).write_text(body, encoding="utf-8")
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str], block: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=240)
+    assert done.returncode == 0, f"{block}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", _with("toml"), ids=_name)
+def test_toml_blocks__are_valid_specs(page: Path) -> None:
+    from sweeps.spec import parse_spec
+
+    for body in _blocks(page, "toml"):
+        if body.lstrip().startswith(("version", "#")):
+            parse_spec(body)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links__lead_somewhere(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert not missing
