@@ -1,0 +1,266 @@
+r"""One block of rows as bytes: deterministic, self-describing, and checked wherever it is read.
+
+    offset  what
+    0       magic "QBROWS\r\n", version (u32), length of the header (u32), SHA-256 of the header
+    48      header: canonical JSON, padded with spaces to a multiple of 8
+    ...     one float64 column per measure, then one byte of status per row, all little-endian
+    ...     reasons of the failed rows: canonical JSON, [[sentence, [row, ...]], ...]
+    -32     SHA-256 of everything before it
+
+The header has a digest of its own, so that a reader who wants only the counts fetches and trusts the first bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantbot.engine import Rows, TrialStatus
+from quantbot.errors import CorruptError, InputError
+
+MAGIC = b"QBROWS\r\n"  # a newline translation on the way would break it, visibly
+VERSION = 1
+HEADER_BYTES = 4096  # a reader of headers asks for so many first: more than a header with forty measures has
+_PREFIX = struct.Struct("<8sII32s")
+_DIGEST_BYTES = 32
+_MAX_HEADER = 1 << 20
+_MAX_ROWS = 1 << 27
+_MAX_REASON = 500  # characters: a sentence, not a traceback
+_NO_REASON = "failed without a reason"
+
+
+@dataclass(frozen=True)
+class BlockHeader:
+    """What a block says about itself.
+
+    Attributes
+    ----------
+    identity, block
+        The run and the block's index in its plan.
+    trial_start, trial_stop
+        Half-open range of trial indices.
+    best_trial, best_value
+        The best row by the run's objective, the first of equals; None when no row has a value.
+    """
+
+    identity: str
+    block: int
+    trial_start: int
+    trial_stop: int
+    measures: tuple[str, ...]
+    n_failed: int
+    best_trial: int | None = None
+    best_value: float | None = None
+
+    @property
+    def n_trials(self) -> int:
+        """Number of rows."""
+        return self.trial_stop - self.trial_start
+
+
+def describe(
+    identity: str, block: int, trial_start: int, rows: Rows, objective: str = "", better: int = 1
+) -> BlockHeader:
+    """Return the header of `rows`, the block that starts at trial `trial_start`.
+
+    Parameters
+    ----------
+    objective, better
+        The measure by which `best_trial` is found, and +1 when more of it is better, -1 when less is.
+    """
+    n_failed = int(np.count_nonzero(rows.status != TrialStatus.OK))
+    best = best_row(rows.measures[objective], rows.status, better) if objective in rows.measures else None
+    return BlockHeader(
+        identity=identity,
+        block=block,
+        trial_start=trial_start,
+        trial_stop=trial_start + len(rows),
+        measures=tuple(rows.measures),
+        n_failed=n_failed,
+        best_trial=None if best is None else trial_start + best,
+        best_value=None if best is None else float(rows.measures[objective][best]),
+    )
+
+
+def best_row(values: NDArray[np.float64], status: NDArray[np.uint8], better: int) -> int | None:
+    """Return the first row with the best finite value, or None when there is none."""
+    usable = np.isfinite(values) & (status == TrialStatus.OK)
+    if not usable.any():
+        return None
+    return int(np.argmax(np.where(usable, values if better >= 0 else -values, -np.inf)))
+
+
+def canonical(rows: Rows) -> Rows:
+    """Return `rows` with one bit pattern for NaN, NaN in every measure of a failed row, and a reason for it."""
+    failed = rows.status != TrialStatus.OK
+    measures = {}
+    for name, values in rows.measures.items():
+        column = np.array(values, dtype=np.float64)
+        column[np.isnan(column) | failed] = np.nan
+        measures[name] = column
+    reasons = {
+        int(row): (str(rows.reasons.get(int(row), "")) or _NO_REASON)[:_MAX_REASON] for row in np.flatnonzero(failed)
+    }
+    return Rows(measures, np.ascontiguousarray(rows.status, dtype=np.uint8), reasons)
+
+
+def encode(header: BlockHeader, rows: Rows) -> bytes:
+    """Return the bytes of one block; equal rows give equal bytes on every machine.
+
+    Raises
+    ------
+    InputError
+        If header and rows disagree about the number of rows, the measures or the failures.
+    """
+    rows = canonical(rows)
+    n_failed = len(rows.reasons)
+    if (header.n_trials, header.measures, header.n_failed) != (len(rows), tuple(rows.measures), n_failed):
+        raise InputError(
+            f"block {header.block} announces {header.n_trials} rows, {header.n_failed} failed, of "
+            f"{header.measures}; found {len(rows)}, {n_failed} failed, of {tuple(rows.measures)}"
+        )
+    reasons = _encode_reasons(rows.reasons)
+    text = _json(asdict(header) | {"reasons_bytes": len(reasons)})
+    text += b" " * (-len(text) % 8)
+    parts = [_PREFIX.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()), text]
+    parts += [values.astype("<f8", copy=False).tobytes() for values in rows.measures.values()]
+    parts += [rows.status.tobytes(), reasons]
+    body = b"".join(parts)
+    return body + hashlib.sha256(body).digest()
+
+
+def decode(data: bytes, where: str = "block") -> tuple[BlockHeader, Rows]:
+    """Return header and rows of what `encode` wrote.
+
+    Parameters
+    ----------
+    where
+        Names the object in an error.
+
+    Raises
+    ------
+    CorruptError
+        If any byte is not what was written.
+    """
+    header, start, reasons_bytes = _read_header(data, where)
+    n_rows, n_measures = header.n_trials, len(header.measures)
+    n_bytes = start + n_rows * (8 * n_measures + 1) + reasons_bytes + _DIGEST_BYTES
+    if len(data) != n_bytes:
+        raise CorruptError(f"{where}: must have {n_bytes} bytes by its header, found {len(data)}")
+    found = hashlib.sha256(memoryview(data)[:-_DIGEST_BYTES]).digest()
+    if found != data[-_DIGEST_BYTES:]:
+        raise CorruptError(f"{where}: SHA-256 must be {data[-_DIGEST_BYTES:].hex()}, found {found.hex()}")
+    columns = np.frombuffer(data, "<f8", n_rows * n_measures, start).reshape(n_measures, n_rows)
+    status_start = start + 8 * n_rows * n_measures
+    status = np.frombuffer(data, np.uint8, n_rows, status_start).copy()
+    reasons = _decode_reasons(data[status_start + n_rows : -_DIGEST_BYTES], where)
+    failed = np.flatnonzero(status != TrialStatus.OK).tolist()
+    if status.max(initial=0) > max(TrialStatus) or sorted(reasons) != failed or len(failed) != header.n_failed:
+        raise CorruptError(f"{where}: status, reasons and the header's {header.n_failed} failures contradict another")
+    measures = {name: columns[i].astype(np.float64) for i, name in enumerate(header.measures)}
+    return header, Rows(measures, status, reasons)
+
+
+def decode_header(data: bytes, where: str = "block") -> BlockHeader | int:
+    """Return the header at the start of `data`, or the number of bytes that it takes to read it.
+
+    Raises
+    ------
+    CorruptError
+        If the bytes are no header.
+    """
+    needed = _header_end(data, where)
+    return needed if len(data) < needed else _read_header(data, where)[0]
+
+
+class ResultDigest:
+    """SHA-256 over rows in trial order, however they are cut into blocks.
+
+    What is hashed: the names of the measures; of every row its status byte and its measures (float64 little-endian,
+    one NaN); of every failed trial its index and reason. The identity is not: a run is compared with another by what
+    it found.
+    """
+
+    def __init__(self, measures: tuple[str, ...]) -> None:
+        self.measures = measures
+        self.n_trials = 0
+        self._rows = hashlib.sha256(_json({"format": 1, "measures": measures}))
+        self._reasons = hashlib.sha256()
+
+    def update(self, trial_start: int, rows: Rows) -> None:
+        """Add the rows that follow those added so far."""
+        if trial_start != self.n_trials or tuple(rows.measures) != self.measures:
+            raise CorruptError(
+                f"rows of {self.measures} from trial {self.n_trials} must follow; found {tuple(rows.measures)} "
+                f"from trial {trial_start}"
+            )
+        rows = canonical(rows)
+        packed = np.empty(len(rows), np.dtype([("status", "u1"), ("values", "<f8", (len(self.measures),))]))
+        packed["status"] = rows.status
+        for column, values in enumerate(rows.measures.values()):
+            packed["values"][:, column] = values
+        self._rows.update(packed.tobytes())
+        for row, reason in rows.reasons.items():
+            self._reasons.update(_json([trial_start + row, reason]))
+        self.n_trials += len(rows)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all rows added so far."""
+        return hashlib.sha256(self._rows.digest() + self._reasons.digest()).hexdigest()
+
+
+def _header_end(data: bytes, where: str) -> int:
+    if len(data) < _PREFIX.size:
+        raise CorruptError(f"{where}: must have at least {_PREFIX.size} bytes, found {len(data)}")
+    magic, version, length, _ = _PREFIX.unpack_from(data)
+    if magic != MAGIC:
+        raise CorruptError(f"{where}: must start with {MAGIC!r}, found {magic!r}")
+    if version != VERSION:
+        raise CorruptError(f"{where}: has format {version}, this version reads format {VERSION}")
+    if length > _MAX_HEADER:
+        raise CorruptError(f"{where}: claims a header of {length} bytes; at most {_MAX_HEADER} are written")
+    return _PREFIX.size + int(length)
+
+
+def _read_header(data: bytes, where: str) -> tuple[BlockHeader, int, int]:
+    """Return header, where the columns start, and the length of the reasons."""
+    end = _header_end(data, where)
+    text = data[_PREFIX.size : end]
+    if hashlib.sha256(text).digest() != _PREFIX.unpack_from(data)[3]:
+        raise CorruptError(f"{where}: the header's SHA-256 is not the one before it")
+    try:
+        document: dict[str, Any] = json.loads(text)
+        reasons_bytes = int(document.pop("reasons_bytes"))
+        header = BlockHeader(**document | {"measures": tuple(document["measures"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptError(f"{where}: the header can't be read: {error}") from error
+    if not (0 <= header.n_trials <= _MAX_ROWS and reasons_bytes >= 0):
+        raise CorruptError(f"{where}: claims trials {header.trial_start} to {header.trial_stop}")
+    return header, end, reasons_bytes
+
+
+def _encode_reasons(reasons: Mapping[int, str]) -> bytes:
+    rows_of: dict[str, list[int]] = {}
+    for row in sorted(reasons):
+        rows_of.setdefault(reasons[row], []).append(row)
+    return _json(list(rows_of.items())) if rows_of else b""
+
+
+def _decode_reasons(data: bytes, where: str) -> dict[int, str]:
+    if not data:
+        return {}
+    try:
+        return dict(sorted((int(row), str(text)) for text, rows in json.loads(data) for row in rows))
+    except (ValueError, TypeError) as error:
+        raise CorruptError(f"{where}: the reasons can't be read: {error}") from error
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
