@@ -19,6 +19,12 @@ arguments say what it wants: its own indicators and parameters, fields of the ba
 
 The function must compile under numba *and* run as plain Python with the same decisions: stick to comparisons,
 + - * /, `min`, `max`, `abs` and conditional expressions (`v**3`, sums of arrays and division by zero differ).
+It may call plain helper functions and use constants of its module: engines compile it with
+`quantbot.strategies.kernels.compilable(decide)`, which compiles the helpers too, and name what they cache by
+`quantbot.strategies.fingerprint.fingerprint(decide)`, which covers the helpers and the constants as well.
+
+An indicator that needs the calendar (an annualised volatility) names `PERIODS_PER_YEAR` among its arguments; engines
+pass `Bars.periods_per_year` for it.
 """
 
 from __future__ import annotations
@@ -33,6 +39,7 @@ from quantbot.market import BAR_FIELDS
 from quantbot.parameters import Parameter, Value, nearest
 
 POSITION = "position"
+PERIODS_PER_YEAR = "periods_per_year"  # as an indicator's argument: the bars' own, by their dataset's calendar
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Indicator:
     inputs
         Fields of the bars that the function takes, each (n_bars,) float64.
     arguments
-        For each further argument, the name of a parameter or a constant.
+        For each further argument, the name of a parameter, `PERIODS_PER_YEAR` or a constant.
     """
 
     function: Callable[..., Any]
@@ -107,6 +114,8 @@ def strategy(
         named = dict(indicators or {})
         parameter_names = [parameter.name for parameter in parameters]
         known = [*named, *parameter_names, *BAR_FIELDS, POSITION]
+        if PERIODS_PER_YEAR in named or PERIODS_PER_YEAR in parameter_names:
+            raise StrategyError(f"{decide.__name__} declares {PERIODS_PER_YEAR!r}, a reserved name; choose another")
         if twice := sorted({name for name in known if known.count(name) > 1}):
             raise StrategyError(f"{decide.__name__} declares {', '.join(twice)} twice; give each its own name")
         arguments = tuple(inspect.signature(decide).parameters)
@@ -121,7 +130,7 @@ def strategy(
                 raise StrategyError(
                     f"indicator {name} of {decide.__name__} wants {wrong[0]!r}; bars have {', '.join(BAR_FIELDS)}"
                 )
-            texts = [argument for argument in indicator.arguments if isinstance(argument, str)]
+            texts = [a for a in indicator.arguments if isinstance(a, str) and a != PERIODS_PER_YEAR]
             if wrong := [argument for argument in texts if argument not in parameter_names]:
                 raise StrategyError(
                     f"indicator {name} of {decide.__name__} wants parameter {wrong[0]!r}, which is not declared"
