@@ -44,7 +44,9 @@ def bars_chart(bars: Bars, *, window: tuple[int, int] | None = None) -> go.Figur
         )
         volume = np.add.reduceat(bars.volume[:last], starts)
         figure.add_trace(
-            go.Bar(x=stamps, y=volume, name="volume", marker={"color": theme.GREY, "line": {"width": 0}}, showlegend=False),
+            go.Bar(
+                x=stamps, y=volume, name="volume", marker={"color": theme.GREY, "line": {"width": 0}}, showlegend=False
+            ),
             row=2,
             col=1,
         )

@@ -352,15 +352,23 @@ def _add_strip(figure: go.Figure, places: Any, numbers: NDArray[np.float64], sta
                     y=[foot] * rows.size,
                     mode="markers",
                     name=f"{name} {fmt.count(rows.size)}",
-                    marker={"symbol": "square", "size": 9, "color": colour, "line": {"width": 1, "color": theme.MISSING}},
+                    marker={
+                        "symbol": "square",
+                        "size": 9,
+                        "color": colour,
+                        "line": {"width": 1, "color": theme.MISSING},
+                    },
                     hovertemplate=f"%{{x}}: {name}<extra></extra>",
                 )
             )
 
 
 def _placed(marks: Marks) -> Sequence[tuple[str, tuple[Value, ...], str]]:
-    looks = (("best", marks.best, "circle-open"), ("plateau", marks.plateau, "square-open"))
-    looks = (*looks, ("selected", marks.selected, "x-thin-open"))
+    looks = (
+        ("best", marks.best, "circle-open"),
+        ("plateau", marks.plateau, "square-open"),
+        ("selected", marks.selected, "x-thin-open"),
+    )
     return [(name, place, symbol) for name, place, symbol in looks if place is not None]
 
 

@@ -89,7 +89,5 @@ def outlined(
             showlegend=False,
             marker={"symbol": symbol, "size": size, "line": {"width": 5, "color": "white"}},
         ),
-        go.Scatter(
-            **shared, name=name, marker={"symbol": symbol, "size": size, "line": {"width": 2, "color": colour}}
-        ),
+        go.Scatter(**shared, name=name, marker={"symbol": symbol, "size": size, "line": {"width": 2, "color": colour}}),
     ]

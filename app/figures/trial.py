@@ -13,7 +13,17 @@ from app.figures import theme
 from quantbot.engine import Replay
 
 PRICES = frozenset({"open", "high", "low", "close", "volume"})
-_OWN = PRICES | {"equity", "hold_equity", "drawdown", "hold_drawdown", "exposure", "target", "cash", "units", "position"}
+_OWN = PRICES | {
+    "equity",
+    "hold_equity",
+    "drawdown",
+    "hold_drawdown",
+    "exposure",
+    "target",
+    "cash",
+    "units",
+    "position",
+}
 _SVG_MARKERS = 2_000
 
 
@@ -30,7 +40,9 @@ def trial_chart(
         Draw price and equity on logarithmic axes.
     """
     steps = _steps(replay, window)
-    figure = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.035, row_heights=[0.4, 0.3, 0.15, 0.15])
+    figure = make_subplots(
+        rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.035, row_heights=[0.4, 0.3, 0.15, 0.15]
+    )
     panels = (_price(replay, steps), _equity(replay, steps), _drawdown(replay, steps), _exposure(replay, steps))
     for row, traces in enumerate(panels, start=1):
         for trace in traces:
@@ -126,7 +138,8 @@ def _fills(replay: Replay, steps: slice) -> list[Any]:
                     [np.abs(np.asarray(orders["units"])[rows]), np.asarray(orders["fee"])[rows]]
                 ),
                 text=reasons,
-                hovertemplate=name + " %{customdata[0]:,.4~f} at %{y:,.2f}, fee %{customdata[1]:,.2f} %{text}<extra></extra>",
+                hovertemplate=name
+                + " %{customdata[0]:,.4~f} at %{y:,.2f}, fee %{customdata[1]:,.2f} %{text}<extra></extra>",
             )
         )
     return traces
