@@ -20,6 +20,7 @@ from sweeps.trial import Axis, Block, Estimate, Fold, Trial
 
 if TYPE_CHECKING:
     from quantbot.strategies.loader import SourceBundle
+
     from sweeps.spec import Spec
 
 FORMAT = 1  # of `Plan.to_bytes`
@@ -78,9 +79,9 @@ class Plan:
     @cached_property
     def spec(self) -> Spec:
         """The spec that this plan was made from."""
-        from sweeps.spec import parse_spec
+        from sweeps.spec import read_stored_spec
 
-        return parse_spec(self.spec_toml)
+        return read_stored_spec(self.spec_toml)
 
     @property
     def n_points(self) -> int:
@@ -182,7 +183,7 @@ class Plan:
                 Axis(axis["name"], _decode(axis["values"]), axis["kind"], axis["sampled"]) for axis in document["axes"]
             )
             if document["points"] is None:
-                points = grid_points(axes, document["where"], limit=_MAX_STORED)
+                points = grid_points(axes, document["where"], constants=document["settings"], limit=_MAX_STORED)
             else:
                 columns = {axis.name: _decode(document["points"][axis.name]) for axis in axes}
                 points = Points(document["n_points"], columns)

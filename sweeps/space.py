@@ -1,27 +1,40 @@
-"""The space of a search: axes become points, as columns."""
+"""The space of a search: declared axes become values, values become points, points are columns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantbot.engine import Points
-from quantbot.errors import SpecError, TooLargeError
+from quantbot.errors import ParameterError, SpecError, TooLargeError
+from quantbot.parameters import Parameter, Value
+from sweeps.sections import AxisForm, Interval, Range, Values
 from sweeps.trial import Axis, Column
 
 MAX_POINTS = 10_000_000  # reliability.md, 5.7: more only for whoever asks for it by name
+MAX_VALUES = 1_000_000  # of one axis
 _CHUNK = 1 << 20  # points a `where` sees at a time: temporaries stay under 100 MB
+_SPELLED_OUT = 100_000  # a longer range is identified by its ends
+_DTYPES = {"integer": np.int64, "number": np.float64, "choice": np.str_}
 
 
-def grid_points(axes: Sequence[Axis], where: str = "", *, limit: int = MAX_POINTS) -> Points:
+def grid_points(
+    axes: Sequence[Axis], where: str = "", *, constants: Mapping[str, Value] | None = None, limit: int = MAX_POINTS
+) -> Points:
     """Lay out every combination of the axes' values, the last axis fastest.
 
     Parameters
     ----------
     where
-        An expression of `sweeps.where` over the axes' names; points for which it is false are left out.
+        A condition (`sweeps.where`) over the axes' names; points for which it is false are left out.
+    constants
+        Settings that do not vary, which the condition may mention too.
     limit
         Refuse a larger grid, counted before `where` is applied.
 
@@ -38,40 +51,172 @@ def grid_points(axes: Sequence[Axis], where: str = "", *, limit: int = MAX_POINT
     >>> {name: column.tolist() for name, column in grid_points([fast, slow], "fast < slow").columns.items()}
     {'fast': [5, 5], 'slow': [7, 8]}
     """
-    n_points = check_size(axes, limit)
+    n_points = check_size({axis.name: len(axis) for axis in axes}, limit)
     if not where:
         return Points(n_points, _decode(axes, np.arange(n_points))) if axes else Points(1)
-    from sweeps.where import parse_where
+    from sweeps.where import bind_where
 
-    condition = parse_where(where, [axis.name for axis in axes])
+    condition = bind_where(where, axes, constants or {})
     kept = []
+    n_kept = 0
     for start in range(0, n_points, _CHUNK):
-        columns = _decode(axes, np.arange(start, min(start + _CHUNK, n_points)))
-        mask = condition(columns)
+        stop = min(start + _CHUNK, n_points)
+        columns = _decode(axes, np.arange(start, stop))
+        mask = condition(columns, stop - start)
+        n_kept += int(np.count_nonzero(mask))
         kept.append({name: column[mask] for name, column in columns.items()})
-    columns = {axis.name: np.concatenate([chunk[axis.name] for chunk in kept]) for axis in axes}
-    n_kept = next(iter(columns.values())).shape[0]
     if n_kept == 0:
         raise SpecError(f"search.where: {where!r} leaves none of the {n_points:,} points of the grid; widen it")
-    return Points(n_kept, columns)
+    return Points(n_kept, {axis.name: np.concatenate([chunk[axis.name] for chunk in kept]) for axis in axes})
 
 
-def check_size(axes: Sequence[Axis], limit: int = MAX_POINTS) -> int:
-    """Return the number of points of the grid, by arithmetic alone, or refuse it."""
-    for axis in axes:
-        if len(axis) == 0:
-            raise SpecError(f"parameters.{axis.name}: has no value; give at least one")
-    n_points = math.prod(len(axis) for axis in axes)
+def check_size(sizes: Mapping[str, int], limit: int = MAX_POINTS) -> int:
+    """Return the number of points of a grid with so many values on each axis, or refuse it, by arithmetic alone."""
+    for name, size in sizes.items():
+        if size == 0:
+            raise SpecError(f"parameters.{name}: has no value; give at least one")
+    n_points = math.prod(sizes.values())
     if n_points > limit:
-        sizes = " x ".join(f"{axis.name} {len(axis):,}" for axis in axes)
+        product = " x ".join(f"{name} {size:,}" for name, size in sizes.items() if size > 1)
         raise TooLargeError(
-            f"the grid has {n_points:,} points ({sizes}) but {limit:,} is the limit; take larger steps, fewer axes, "
+            f"the grid has {n_points:,} points ({product}) but {limit:,} is the limit; take larger steps, fewer axes, "
             'or search.method = "sobol" with n points'
         )
     return n_points
 
 
-def _decode(axes: Sequence[Axis], index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, Column]:
+def axis_size(form: AxisForm) -> int:
+    """Return how many values an axis has before duplicates collapse, without building them."""
+    match form:
+        case Values():
+            return len(form.values)
+        case Range():
+            start, stop, step = map(_exact, (form.start, form.stop, form.step))
+            return int((stop - start) / step) + 1
+        case Interval():
+            return form.n or 1
+    return 1
+
+
+def axis_values(form: AxisForm, parameter: Parameter) -> tuple[Column, int]:
+    """Return the distinct values of an axis as its parameter's type, and how many duplicates collapsed.
+
+    Numbers are sorted, choices keep their order. Ranges and linear intervals are exact decimal arithmetic, so that
+    0.1 steps give 0.3 and not 0.30000000000000004.
+
+    Raises
+    ------
+    SpecError
+        With every value that the parameter refuses (the first few of them).
+
+    Examples
+    --------
+    >>> from quantbot.parameters import number
+    >>> axis_values(Range(start=0.1, stop=0.4, step=0.1), number("band", 1, 0, 5, "Width."))[0].tolist()
+    [0.1, 0.2, 0.3, 0.4]
+    """
+    if axis_size(form) > MAX_VALUES:
+        raise TooLargeError(
+            f"{parameter.name} has {axis_size(form):,} values but {MAX_VALUES:,} is the limit of one axis; "
+            "take a larger step"
+        )
+    raw = _expand(form, parameter)
+    if isinstance(raw, np.ndarray):
+        for end in (raw[0].item(), raw[-1].item()):
+            _check(parameter, end)
+        if parameter.kind == "integer" and raw.dtype != np.int64:
+            for value in raw[raw != np.floor(raw)][:1].tolist():
+                _check(parameter, value)
+        column: Column = raw.astype(_DTYPES[parameter.kind])
+    else:
+        problems = []
+        checked = []
+        for value in raw:
+            try:
+                checked.append(parameter.check(value))
+            except ParameterError as error:
+                problems.append(f"parameters.{parameter.name}: {error}")
+        if problems:
+            raise SpecError(problems[:5] + [f"... and {len(problems) - 5:,} more values"] * (len(problems) > 5))
+        column = np.array(checked, dtype=_DTYPES[parameter.kind])
+    distinct: Column
+    if parameter.kind == "choice":
+        distinct = np.array(list(dict.fromkeys(column.tolist())), dtype=np.str_)
+    else:
+        distinct = np.unique(column)
+        distinct = np.where(distinct == 0, np.zeros_like(distinct), distinct)  # minus zero is zero
+    return distinct, int(column.shape[0] - distinct.shape[0])
+
+
+def canonical_axis(form: AxisForm, method: str) -> Any:
+    """Return what identifies an axis: its sorted values where they are spelled out, else its form."""
+    if isinstance(form, Values):
+        return _ordered(form.values)
+    if isinstance(form, Range):
+        if axis_size(form) > _SPELLED_OUT:
+            return form.model_dump()
+        return _ordered(_expand(form, None).tolist())
+    if isinstance(form, Interval):
+        return form.model_dump(exclude_none=True)
+    return form
+
+
+def _ordered(values: Sequence[Value]) -> list[Value]:
+    distinct = list(dict.fromkeys(values))  # 1 and 1.0 are one key
+    return distinct if any(isinstance(value, str) for value in distinct) else sorted(distinct)
+
+
+def _check(parameter: Parameter, value: Value) -> None:
+    try:
+        parameter.check(value)
+    except ParameterError as error:
+        raise SpecError(f"parameters.{parameter.name}: {error}") from None
+
+
+def _expand(form: AxisForm, parameter: Parameter | None) -> Any:
+    """Return the values of a form: an array where it is arithmetic, else what was written."""
+    match form:
+        case Values():
+            return form.values
+        case Range():
+            return _range(_exact(form.start), _exact(form.step), axis_size(form))
+        case Interval():
+            values = _interval(form)
+            return np.rint(values) if parameter is not None and parameter.kind == "integer" else values
+    return (form,)
+
+
+def _range(start: Fraction, step: Fraction, n_values: int) -> NDArray[Any]:
+    """Return ``start + i * step``, each the float nearest to the exact value."""
+    denominator = math.lcm(start.denominator, step.denominator)
+    first, rise = int(start * denominator), int(step * denominator)
+    last = first + rise * (n_values - 1)
+    if max(abs(first), abs(last), denominator) < 2**53:  # quotient of two exact floats: rounded once
+        numerators = first + rise * np.arange(n_values, dtype=np.int64)
+        return numerators if denominator == 1 else numerators / denominator
+    return np.array([float(start + step * index) for index in range(n_values)])
+
+
+def _interval(form: Interval) -> NDArray[np.float64]:
+    n_values = form.n or 1
+    if n_values == 1:
+        return np.array([float(form.low)])
+    low, high = _exact(form.low), _exact(form.high)
+    if form.scale == "linear":
+        return np.array([float(low + (high - low) * index / (n_values - 1)) for index in range(n_values)])
+    with localcontext() as context:  # decimal powers are the same on every machine, a libm's are not
+        context.prec = 30
+        first, ratio = Decimal(str(form.low)), Decimal(str(form.high)) / Decimal(str(form.low))
+        powers = [first * ratio ** (Decimal(index) / (n_values - 1)) for index in range(n_values)]
+    return np.array([float(f"{power:.11e}") for power in powers])
+
+
+def _exact(value: float) -> Fraction:
+    """Return the decimal number as which a float is written, exactly."""
+    return Fraction(str(value))
+
+
+def _decode(axes: Sequence[Axis], index: NDArray[np.int64]) -> dict[str, Column]:
     """Return the columns of the grid's points with these indices (last axis fastest)."""
     columns: dict[str, Column] = {}
     for axis in reversed(axes):

@@ -1,0 +1,245 @@
+"""The sections of a spec as models: what each holds, what is required, what is in bounds by itself."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from sweeps.folds import parse_length
+
+MAX_SAMPLES = 10_000_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MOMENT = "must be a date such as 2001-01-31 or a time such as 2001-01-31T16:00:00Z"
+
+
+def _scalar(value: object) -> object:
+    """Refuse what is no single value with one sentence, where a union would give one for each of its types."""
+    if isinstance(value, str):
+        if len(value) > 200:
+            raise ValueError("a text has at most 200 characters")
+        return value
+    return _number(value, "a number or a text")
+
+
+def _number(value: object, noun: str = "a number") -> object:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"must be {noun}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be {noun}, finite")
+    if abs(value) > (2**53 if isinstance(value, int) else 1e300):
+        raise ValueError(f"must be {noun} of a size that arithmetic keeps exact")
+    return value
+
+
+def _moment(value: object) -> object:
+    """Accept the ISO text of a date or time, as JSON has it, where TOML has dates of its own."""
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(_MOMENT) from None
+    if isinstance(value, date):  # a datetime is one too
+        return value
+    raise ValueError(_MOMENT)
+
+
+def _length(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError('must be a number of bars, or a text such as "20%", "90d", "6h" or "30min"')
+    parse_length(value)
+    return value
+
+
+def _test(value: object) -> object:
+    if isinstance(value, date) or (isinstance(value, str) and re.match(r"\d{4}-", value)):
+        return _moment(value)
+    return _length(value)
+
+
+Scalar = Annotated[int | float | str, BeforeValidator(_scalar)]
+Number = Annotated[int | float, BeforeValidator(_number)]
+Moment = Annotated[datetime | date, BeforeValidator(_moment)]
+Length = Annotated[int | str, BeforeValidator(_length)]
+Test = Annotated[datetime | date | int | str, BeforeValidator(_test)]
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(strict=False)]
+
+
+class Section(BaseModel):
+    """What all sections share: no conversion between types, no unknown field, no change once made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Run(Section):
+    """How the run is called and what executes it."""
+
+    name: str | None = None
+    engine: str = "bars"
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        if name is not None and not _NAME.fullmatch(name):
+            raise ValueError("must have 1 to 128 letters, digits, dots, dashes or underscores, a letter or digit first")
+        return name
+
+
+class Data(Section):
+    """Which bars.
+
+    Attributes
+    ----------
+    start, end
+        Dates or times. A bar belongs if it ends after `start` and at or before `end`; an end that is a date includes
+        its day. Dates are days of the dataset's own zone; times without a zone are UTC.
+    """
+
+    dataset: Annotated[str, Field(min_length=1, max_length=1_000)]
+    assets: Annotated[Texts, Field(min_length=1, max_length=100_000)] | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Data:
+        if self.start is not None and self.end is not None:
+            first, last = as_datetime(self.start), as_datetime(self.end)
+            if last < first or (last == first and isinstance(self.end, datetime)):
+                raise ValueError(f"start {self.start} must lie before end {self.end}")
+        return self
+
+
+class StrategyChoice(Section):
+    """Which strategy, and whether its plain Python function decides in place of the compiled one (slow)."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1_000)]
+    plain_python: bool = False
+
+
+class Values(Section):
+    """An axis of listed values."""
+
+    values: Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1)]
+
+
+class Range(Section):
+    """An axis from `start` to `stop`, both included, in exact decimal steps."""
+
+    start: Number
+    stop: Number
+    step: Number = 1
+
+    @model_validator(mode="after")
+    def _rising(self) -> Range:
+        if self.step <= 0:
+            raise ValueError(f"step must be more than 0, found {self.step}")
+        if self.stop < self.start:
+            raise ValueError(f"stop {self.stop} lies before start {self.start}: the axis is empty")
+        return self
+
+
+class Interval(Section):
+    """An axis from `low` to `high`: `n` evenly spaced values on a grid, drawn from within when the search samples."""
+
+    low: Number
+    high: Number
+    n: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Interval:
+        if self.high < self.low:
+            raise ValueError(f"high {self.high} lies below low {self.low}")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"a log scale needs low above 0, found {self.low}")
+        return self
+
+
+AxisForm = Values | Range | Interval | int | float | str
+
+
+class Search(Section):
+    """How points are chosen.
+
+    Attributes
+    ----------
+    n, seed
+        Number of points and seed of a random or sobol search.
+    where
+        A condition that points must satisfy (see `sweeps.where`).
+    """
+
+    method: Literal["grid", "random", "sobol"] = "grid"
+    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    where: Annotated[str, Field(max_length=2_000)] = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Search:
+        if self.method == "grid" and (self.n is not None or self.seed is not None):
+            raise ValueError('a grid takes no n and no seed; say method = "random" or "sobol", or leave them out')
+        if self.method != "grid" and self.n is None:
+            raise ValueError(f"a {self.method} search needs n, the number of points")
+        return self
+
+
+class Folds(Section):
+    """How time is divided (see `sweeps.folds`).
+
+    Attributes
+    ----------
+    test
+        Holdout: the last part, such as "20%", or the first day of the test. Walk-forward: length of a test.
+    n, train, window
+        Walk-forward: the number of tests, or the lengths of train and test (bars, "20%", "90d", "6h", "30min"); whether
+        the train range rolls or stays anchored at the beginning.
+    purge, embargo
+        Bars left out at the end of each train range, and at the beginning of each test range.
+    """
+
+    method: Literal["none", "holdout", "walk_forward"] = "none"
+    test: Test | None = None
+    train: Length | None = None
+    n: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    window: Literal["rolling", "anchored"] = "rolling"
+    purge: Annotated[int, Field(ge=0, le=10**9)] = 0
+    embargo: Annotated[int, Field(ge=0, le=10**9)] = 0
+
+    @model_validator(mode="after")
+    def _complete(self) -> Folds:
+        given = sorted(self.model_fields_set - {"method"})
+        if self.method == "none" and given:
+            raise ValueError(f'method "none" takes no {given[0]}; say "holdout" or "walk_forward"')
+        if self.method == "holdout":
+            if self.test is None:
+                raise ValueError('a holdout needs test: "20%" or the first day of the test')
+            if extra := sorted(set(given) & {"train", "n", "window"}):
+                raise ValueError(f"a holdout takes no {extra[0]}")
+        if self.method == "walk_forward":
+            if (self.n is None) == (self.train is None or self.test is None):
+                raise ValueError("a walk-forward needs either n, or both train and test")
+            if self.n is not None and (self.train is not None or self.test is not None):
+                raise ValueError("a walk-forward takes n, or train and test, not both")
+        return self
+
+
+class Measures(Section):
+    """Which groups of measures rows carry; the engine's default where none is named."""
+
+    groups: Annotated[Texts, Field(min_length=1, max_length=100)] | None = None
+
+
+class Objective(Section):
+    """The measure that ranks trials; the engine says whether more is better."""
+
+    metric: str = "sharpe"
+
+
+def as_datetime(moment: date) -> datetime:
+    """Return a date or time as a time with a zone: midnight of a date, UTC where none is said."""
+    if not isinstance(moment, datetime):
+        return datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
