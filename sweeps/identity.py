@@ -64,7 +64,7 @@ def numeric_profile() -> dict[str, Any]:
     >>> sorted(numeric_profile())[:4]
     ['cpu', 'cpu_features', 'libc', 'llvmlite']
     """
-    import llvmlite.binding as llvm
+    import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
     features = sorted(name for name, present in llvm.get_host_cpu_features().items() if present)
     overrides = {name: os.environ[name] for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if name in os.environ}

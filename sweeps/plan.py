@@ -12,15 +12,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.engine import Job, Points
-from quantbot.errors import CorruptError, NotFoundError
+from quantbot.engine import Engine, Job, Points, get_engine
+from quantbot.errors import CorruptError, NotFoundError, TooLargeError
 from quantbot.parameters import Value
-from sweeps.space import grid_points
+from sweeps.declared import load_declared
+from sweeps.identity import numeric_profile, run_identity
+from sweeps.partition import (
+    NOMINAL_NS,
+    NOMINAL_PLAIN_NS,
+    Machine,
+    block_starts,
+    data_bytes,
+    memory_bytes,
+    points_per_block,
+    probe_ns,
+)
+from sweeps.settings import require, resolve_settings, warm_up_problems
+from sweeps.source import open_source
+from sweeps.space import MAX_POINTS, grid_points
 from sweeps.trial import Axis, Block, Estimate, Fold, Trial
 
 if TYPE_CHECKING:
+    from datasets.store import Store
     from quantbot.strategies.loader import SourceBundle
-
     from sweeps.spec import Spec
 
 FORMAT = 1  # of `Plan.to_bytes`
@@ -221,6 +235,112 @@ class Plan:
         rest, point = divmod(trial_index, self.n_points)
         asset, fold = divmod(rest, len(self.folds))
         return asset, fold, point
+
+
+def make_plan(
+    spec: Spec,
+    root: Store,
+    *,
+    workers: int | None = None,
+    memory_limit_bytes: int | None = None,
+    block_seconds: float = 2.0,
+    block_points: int | None = None,
+    max_trials: int = MAX_POINTS,
+    probe: bool = True,
+) -> Plan:
+    """Plan a run: resolve, check and count everything that it needs; nothing is started and nothing written.
+
+    Parameters
+    ----------
+    root
+        The store that holds the dataset, unless the spec says a URL.
+    workers
+        How many processes will share the work; this machine's cores where not said.
+    memory_limit_bytes
+        Most that one block may need; half of this machine's memory over the workers where not said.
+    block_seconds
+        How long a block should take.
+    block_points
+        Exactly so many points a block, in place of what the above would give.
+    probe
+        Measure how fast the engine is here. Without it the partition depends on nothing but the spec and the data.
+
+    Raises
+    ------
+    SpecError, NotFoundError, StrategyError
+        If the spec asks for what is not there.
+    TooLargeError
+        If the plan can't fit: too many trials, or a block larger than a worker's memory.
+    """
+    from quantbot.strategies.loader import bundle
+
+    engine = get_engine(spec.run.engine)
+    strategy = load_declared(spec.reference)
+    settings = resolve_settings(spec, engine, strategy)
+    groups = _groups(spec, engine)
+    job = Job(strategy, settings.values, groups, spec.strategy.plain_python)
+    axes, points, axis_warnings = settings.points(spec, max_trials)
+
+    source = open_source(spec, root, engine)
+    n_bars = {asset: source.times[asset].shape[0] for asset in source.assets}
+    n_trials = points.n_points * len(source.folds) * len(source.assets)
+    if n_trials > max_trials:
+        raise TooLargeError(
+            f"the plan has {n_trials:,} trials ({points.n_points:,} points x {len(source.folds)} folds x "
+            f"{len(source.assets)} assets) but {max_trials:,} is the limit; take fewer of one"
+        )
+    refused, warm_up_warnings = warm_up_problems(axes, settings, source.bars_until_end())
+    require(refused)
+    engine.check(job)
+
+    windows = source.window_sizes()
+    ns = NOMINAL_PLAIN_NS if job.plain_python else NOMINAL_NS
+    if probe:
+        ns = probe_ns(engine, job, source.dataset.bars(source.assets[0]), points)
+    machine = Machine.here(workers, memory_limit_bytes, nominal=not probe)
+    longest = max(n_bars.values())
+    size = points_per_block(
+        engine, job, points.n_points, windows.size, longest, int(windows.max()), ns, block_seconds, machine
+    )
+    if block_points is not None:
+        size = min(block_points, points.n_points)
+    measures = tuple(measure.name for measure in engine.measures if measure.group in (*groups, "hold"))
+    n_steps = int(windows.sum()) * points.n_points
+    sources = bundle(spec.reference)
+    return Plan(
+        identity=run_identity(spec, sources, source.dataset.version),
+        spec_toml=spec.to_toml(),
+        engine=spec.run.engine,
+        dataset_name=source.dataset.name,
+        dataset_version=source.dataset.version,
+        dataset_root_url=source.root_url,
+        assets=source.assets,
+        folds=source.folds,
+        axes=axes,
+        where="" if spec.search.method != "grid" else spec.search.where,
+        points=points,
+        settings=settings.values,
+        groups=groups,
+        measures=measures,
+        bundle=sources,
+        profile=numeric_profile(),
+        block_starts=block_starts(points.n_points, windows.size, size),
+        estimate=Estimate(
+            core_seconds=n_steps * ns * 1e-9,
+            memory_bytes=memory_bytes(engine, job, longest, size),
+            data_bytes=data_bytes(longest),
+            rows_bytes=n_trials * (8 * len(measures) + 1),
+            n_bars=n_steps,
+        ),
+        plain_python=spec.strategy.plain_python,
+        warnings=(*settings.warnings, *axis_warnings, *source.warnings, *warm_up_warnings),
+    )
+
+
+def _groups(spec: Spec, engine: Engine) -> tuple[str, ...]:
+    """Return the groups of measures that a spec asks for, in the engine's order."""
+    wanted = spec.measures.groups or engine.default_groups
+    return tuple(dict.fromkeys(measure.group for measure in engine.measures if measure.group in wanted))
 
 
 def _encode(values: NDArray[Any]) -> Any:

@@ -20,7 +20,7 @@ from sweeps.trial import Axis, Column
 from sweeps.where import Condition, bind_where
 
 _MOST_DRAWS = 200  # candidates per wanted point before a condition counts as too narrow
-_BATCH = 1 << 16
+_BATCH = 1 << 20
 _DIGITS = 6  # of a drawn number, relative to its range: what a person can read and type again
 
 
@@ -60,6 +60,10 @@ def sample_points(
     wanted = search.n or 0
     dimensions = {name: _dimension(form, declared[name]) for name, form in forms.items()}
     available = math.prod(dimension.n_distinct for dimension in dimensions.values())
+    if not forms:
+        raise SpecError(
+            f"search: nothing varies, so a {search.method} search has nothing to draw; give [parameters] an axis"
+        )
     if available < wanted:
         raise SpecError(f"search.n: {wanted:,} points, but the space has {int(available):,} distinct ones; take fewer")
     empty = {name: dimension.draw(np.empty(0)) for name, dimension in dimensions.items()}
@@ -92,14 +96,18 @@ def _draw_unique(
             return {name: column[:wanted] for name, column in columns.items()}
     n_have = next(iter(columns.values())).shape[0]
     raise SpecError(
-        f"search.n: {wanted:,} distinct points, but {n_drawn:,} draws gave {n_have:,}; take fewer, or widen axes or where"
+        f"search.n: {wanted:,} distinct points, but {n_drawn:,} draws gave {n_have:,}; take fewer, or widen axes or "
+        "where"
     )
 
 
 def _unique(columns: dict[str, Column]) -> dict[str, Column]:
     """Drop repeated points, keeping the first of each and the order."""
-    codes = [np.unique(column, return_inverse=True)[1] for column in columns.values()]
-    _, first = np.unique(np.stack(codes, axis=1), axis=0, return_index=True)
+    code = np.zeros(next(iter(columns.values())).shape[0], dtype=np.int64)
+    for column in columns.values():  # renumbered after every column, so that codes stay below the square of n
+        values, inverse = np.unique(column, return_inverse=True)
+        _, code = np.unique(code * values.shape[0] + inverse, return_inverse=True)
+    _, first = np.unique(code, return_index=True)
     first.sort()
     return {name: column[first] for name, column in columns.items()}
 
@@ -141,7 +149,8 @@ def _dimension(form: AxisForm, parameter: Parameter) -> _Dimension:
                 x = np.rint(np.exp(np.log(low - 0.5) + u * np.log((high + 0.5) / (low - 0.5))))
             else:
                 x = np.floor(low + u * (high - low + 1))
-            return np.clip(x, low, high).astype(np.int64)
+            clipped: NDArray[np.float64] = np.clip(x, low, high)
+            return clipped.astype(np.int64)
 
         return _Dimension(parameter, whole, high - low + 1)
 
@@ -158,7 +167,7 @@ def _dimension(form: AxisForm, parameter: Parameter) -> _Dimension:
 
 def _rounded(x: NDArray[np.float64], decimals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round each number to so many decimals; dividing last keeps 0.3 at 0.3."""
-    up, down = 10.0 ** np.maximum(decimals, 0), 10.0 ** np.maximum(-decimals, 0)
     with np.errstate(over="ignore", invalid="ignore"):
+        up, down = 10.0 ** np.maximum(decimals, 0), 10.0 ** np.maximum(-decimals, 0)
         rounded: NDArray[np.float64] = np.rint(x * up / down) * down / up
     return np.where(np.isfinite(rounded), rounded, x)

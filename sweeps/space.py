@@ -161,8 +161,10 @@ def canonical_axis(form: AxisForm, method: str) -> Any:
     return form
 
 
-def _ordered(values: Sequence[Value]) -> list[Value]:
+def _ordered(values: Sequence[Value]) -> list[Value] | Value:
     distinct = list(dict.fromkeys(values))  # 1 and 1.0 are one key
+    if len(distinct) == 1:
+        return distinct[0]  # the same as a fixed value
     return distinct if any(isinstance(value, str) for value in distinct) else sorted(distinct)
 
 

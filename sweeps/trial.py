@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quantbot.parameters import Kind, Value
 
 Role = Literal["all", "train", "test"]
-Column = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.str_]
+Column = NDArray[Any]  # int64, float64 or text
 
 
 @dataclass(frozen=True, order=True)

@@ -1,0 +1,124 @@
+"""The data that a spec names: which version, which assets, which folds of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantbot.engine import Engine
+from quantbot.errors import SpecError
+from quantbot.parameters import nearest
+from sweeps.folds import boundary_ns, make_folds
+from sweeps.trial import Fold
+
+if TYPE_CHECKING:
+    from datasets.bars import Dataset
+    from datasets.store import Store
+    from quantbot.market import Nanoseconds
+    from sweeps.sections import Data
+    from sweeps.spec import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What of a dataset a run uses.
+
+    Attributes
+    ----------
+    assets
+        In the dataset's order, whatever the spec's.
+    times
+        By asset, the ends of all its bars.
+    """
+
+    dataset: Dataset
+    assets: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    times: Mapping[str, Nanoseconds]
+    warnings: tuple[str, ...]
+
+    @property
+    def root_url(self) -> str:
+        """The store that holds the dataset."""
+        return str(self.dataset.root.url)
+
+    def window_sizes(self) -> NDArray[np.int64]:
+        """Return the number of bars of each asset in each fold, shape (n_assets, n_folds)."""
+        windows = [[fold.window(self.times[asset]) for fold in self.folds] for asset in self.assets]
+        return np.array([[stop - start for start, stop in row] for row in windows], dtype=np.int64)
+
+    def bars_until_end(self) -> dict[str, int]:
+        """Return by asset the bars up to the end of the period, history included."""
+        return {asset: self.folds[0].window(self.times[asset])[1] for asset in self.assets}
+
+
+def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
+    """Open the dataset of a spec and divide its time.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such dataset.
+    SpecError
+        If it has another kind than the engine needs, lacks an asset, or its period is too short for the folds.
+    """
+    from datasets.catalog import open_dataset
+
+    dataset = open_dataset(spec.data.dataset, root)
+    if dataset.kind != engine.dataset_kind:
+        raise SpecError(
+            f"data.dataset: engine {engine.name} needs {engine.dataset_kind}, {dataset.name} has {dataset.kind}"
+        )
+    assets = _assets(spec.data.assets, dataset)
+    times = {asset: dataset.times(asset) for asset in assets}
+    start_ns, end_ns = _period(spec.data, times, dataset.meta.zone)
+    folds = make_folds(spec.folds, _all_times(list(times.values())), start_ns, end_ns, dataset.meta.zone)
+    source = Source(dataset, assets, folds, times, ())
+    warnings = [
+        f"{asset} has {found} in fold {fold.name}: its trials there have no result"
+        for asset, row in zip(assets, source.window_sizes(), strict=True)
+        for fold, n_bars in zip(folds, row.tolist(), strict=True)
+        if (found := "no bar" if n_bars == 0 else "only one bar" if n_bars == 1 else "")
+    ]
+    if len(warnings) > 10:
+        warnings = [*warnings[:10], f"... and {len(warnings) - 10:,} more pairs of asset and fold without bars"]
+    repeated = len(spec.data.assets or ()) - len(set(spec.data.assets or ()))
+    if repeated:
+        warnings.append(f"data.assets: {repeated:,} repeated, each counts once")
+    return Source(dataset, assets, folds, times, tuple(warnings))
+
+
+def _assets(wanted: Sequence[str] | None, dataset: Dataset) -> tuple[str, ...]:
+    if wanted is None:
+        return dataset.assets
+    known = set(dataset.assets)
+    problems = [
+        f"data.assets: {dataset.name} has no asset {asset[:80]!r}{nearest(asset[:80], dataset.assets)}"
+        for asset in wanted
+        if asset not in known
+    ]
+    if problems:
+        raise SpecError(problems[:20] + [f"... and {len(problems) - 20:,} more assets"] * (len(problems) > 20))
+    chosen = set(wanted)
+    return tuple(asset for asset in dataset.assets if asset in chosen)
+
+
+def _period(data: Data, times: Mapping[str, Nanoseconds], zone: str) -> tuple[int, int]:
+    """Return the half-open period: what the spec says, else from the first bar to the last."""
+    first = min((int(of[0]) for of in times.values() if of.shape[0]), default=0)
+    last = max((int(of[-1]) for of in times.values() if of.shape[0]), default=0)
+    start_ns = boundary_ns(data.start, zone) if data.start is not None else first
+    end_ns = boundary_ns(data.end, zone, end=True) if data.end is not None else last + 1
+    return start_ns, end_ns
+
+
+def _all_times(times: list[Nanoseconds]) -> Nanoseconds:
+    union = times[0]
+    for of in times[1:]:
+        if not np.array_equal(union, of):
+            union = np.union1d(union, of)
+    return union
