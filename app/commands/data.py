@@ -1,0 +1,170 @@
+"""``quantbot data``: what the store knows of markets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app import terminal
+from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, group, open_root
+from app.terminal import ExitCode
+
+if TYPE_CHECKING:
+    from datasets.bars import Dataset
+    from datasets.catalog import Entry
+
+app = group("data", "List, show and check datasets.")
+
+Reference = Annotated[
+    str, typer.Argument(metavar="NAME", help="A catalogue name, NAME@VERSION (a prefix will do) or a dataset's URL.")
+]
+_ASSETS_SHOWN = 4
+
+
+@app.command("list", epilog=examples("quantbot data list", "quantbot data list --store s3://bucket/quantbot --json"))
+def list_datasets(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+    """List every dataset of the store."""
+    from datasets.catalog import Catalog
+
+    root = open_root(store)
+    entries = Catalog(root).entries()
+    if not entries and not json:
+        terminal.say(f"{root.url} has no dataset yet; `quantbot ingest demo` stores some real bars")
+        return
+    show_entries(entries, json)
+
+
+def show_entries(entries: Sequence[Entry], json: bool) -> None:
+    """Print catalogue entries as a table, or as JSON."""
+    from app import format as fmt
+
+    if json:
+        terminal.print_json([asdict(entry) for entry in entries])
+        return
+    rows = []
+    for entry in entries:
+        if entry.problem:
+            rows.append((entry.name, fmt.short(entry.version), "", "", "", "", f"can't be opened: {entry.problem}"))
+            continue
+        title = (
+            f"{entry.title} (synthetic)" if entry.synthetic and "synthetic" not in entry.title.lower() else entry.title
+        )
+        period = f"{fmt.day(entry.start_ns)} to {fmt.day(entry.end_ns)}"
+        shown = (_few(entry.assets), entry.interval, fmt.count(entry.n_times), period, title)
+        rows.append((entry.name, fmt.short(entry.version), *shown))
+    terminal.print_table(
+        ("dataset", "version", "assets", "interval", "times", "period (UTC)", "what"), rows, right=("times",)
+    )
+
+
+@app.command(
+    "show",
+    epilog=examples("quantbot data show demo/sp500", "quantbot data show demo/sp500@3fa2 --json"),
+)
+def show(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+    """Show one dataset: where it comes from, its assets, and what its quality report found."""
+    from datasets.catalog import open_dataset
+
+    show_dataset(open_dataset(name, open_root(store)), json)
+
+
+def show_dataset(dataset: Dataset, json: bool, **more: Any) -> None:
+    """Print a dataset with its stored quality report; `more` goes to the top of the JSON document."""
+    quality = dataset.quality
+    if json:
+        terminal.print_json(more | _document(dataset) | {"quality": quality})
+        return
+    terminal.print_table(("", ""), _about(dataset), header=False)
+    terminal.print_table(("asset", "bars", "first", "last"), _asset_rows(dataset), right=("bars",))
+    show_quality(quality)
+
+
+@app.command(
+    "check",
+    epilog=examples("quantbot data check demo/sp500", "quantbot data check mine/eurusd --json"),
+)
+def check(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+    """Read every object of a dataset, compare it with its digest, and check its bars again.
+
+    Ends with exit code 3 when an object is damaged.
+    """
+    from datasets.catalog import open_dataset
+
+    dataset = open_dataset(name, open_root(store))
+    with terminal.progress() as bars:
+        bars.add_task(f"checking {dataset.name}", total=None)
+        damage = dataset.damage()
+        quality = None
+    n_objects = len(dataset.manifest.objects)
+    if json:
+        document = {"name": dataset.name, "version": dataset.version, "n_objects": n_objects, "damage": damage}
+        terminal.print_json(document | {"quality": quality})
+    else:
+        for line in damage:
+            terminal.say(line)
+        verdict = (
+            f"{len(damage)} of {n_objects} objects are damaged" if damage else f"all {n_objects} objects are whole"
+        )
+        terminal.say(f"{dataset.name}@{dataset.version[:12]}: {verdict}")
+        if quality is not None:
+            show_quality(quality)
+    if damage:
+        raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def show_quality(report: Mapping[str, Any]) -> None:
+    """Print what a quality report found, the worst first."""
+
+
+def _document(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "kind": dataset.kind,
+        "url": dataset.url,
+        "meta": dataset.meta.to_dict(),
+        "n_times": dataset.n_times,
+        "start_ns": dataset.start_ns,
+        "end_ns": dataset.end_ns,
+        "assets": [
+            {"symbol": asset, "n_bars": dataset.n_bars(asset), "start_ns": first, "end_ns": last}
+            for asset in dataset.assets
+            for first, last in [dataset.span(asset)]
+        ],
+    }
+
+
+def _about(dataset: Dataset) -> list[tuple[str, str]]:
+    from app import format as fmt
+
+    meta = dataset.meta
+    currency = meta.currency if isinstance(meta.currency, str) else ", ".join(sorted(set(meta.currency.values())))
+    about = {
+        "dataset": f"{dataset.name}@{fmt.short(dataset.version)}",
+        "title": f"{meta.title}{' (synthetic: drawn, not observed)' if meta.synthetic else ''}",
+        "source": meta.source,
+        "licence": meta.license,
+        "bars": f"{meta.interval}, stamped at their end in UTC (raw: at their {meta.stamp}); zone {meta.zone}",
+        "calendar": f"{meta.calendar or 'none'}, {meta.periods_per_year:g} bars a year",
+        "currency": currency,
+        **meta.notes,
+    }
+    return [(name, text) for name, text in about.items() if text]
+
+
+def _asset_rows(dataset: Dataset) -> Iterable[tuple[str, str, str, str]]:
+    from app import format as fmt
+
+    for asset in dataset.assets[:50]:
+        first, last = dataset.span(asset)
+        yield asset, fmt.count(dataset.n_bars(asset)), fmt.instant(first), fmt.instant(last)
+    if len(dataset.assets) > 50:
+        yield f"and {len(dataset.assets) - 50} more", "", "", ""
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_ASSETS_SHOWN])
+    return shown if len(names) <= _ASSETS_SHOWN else f"{shown} and {len(names) - _ASSETS_SHOWN} more"

@@ -1,0 +1,49 @@
+"""What commands share: the options of every command, examples under the help, and opening the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app import terminal
+
+if TYPE_CHECKING:
+    from datasets.store import Store
+
+DEFAULT_STORE = ".quantbot/store"
+
+
+def _json(value: bool) -> bool:
+    terminal.flags.json = terminal.flags.json or value
+    return value
+
+
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="QUANTBOT_STORE",
+        show_envvar=True,
+        metavar="URL",
+        help="Where datasets and runs lie: a folder, file://… or s3://bucket/prefix (keys from the environment).",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", callback=_json, help="Print one JSON document on stdout, for scripts.")]
+
+
+def group(name: str, sentence: str) -> typer.Typer:
+    """Return an empty group of commands."""
+    return typer.Typer(name=name, help=sentence, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+def examples(*lines: str) -> str:
+    r"""Return the examples of a command as its help's epilog; ``\b`` keeps the lines apart."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def open_root(url: str) -> Store:
+    """Open the store that holds ``datasets/`` and ``runs/``."""
+    from datasets.store import open_store
+
+    return open_store(url)
