@@ -9,6 +9,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from zarr.abc.store import Store as ZarrAbstractStore
 from zarr.core.buffer import Buffer, BufferPrototype
 
+from datasets.manifest import VerifiedObjects
 from datasets.store import Store
 from quantbot.errors import NotFoundError
 
@@ -106,3 +107,41 @@ class ZarrStore(ZarrAbstractStore):  # type: ignore[misc]  # zarr's types are sk
         )
         for name in names:
             yield name
+
+
+class VerifiedZarr(ZarrStore):
+    """The arrays of a dataset version, read only and verified against its manifest."""
+
+    supports_writes = False
+    supports_deletes = False
+
+    def __init__(self, verified: VerifiedObjects, folder: str) -> None:
+        super().__init__(verified.store.child(folder), read_only=True)
+        self.verified = verified
+        self.folder = folder
+
+    def read(self, key: str, byte_range: ByteRequest | None) -> bytes:
+        """Return verified bytes, or raise `NotFoundError` for what the version never had."""
+        full = f"{self.folder}/{key}"
+        if byte_range is None:
+            return self.verified.get(full)
+        if isinstance(byte_range, SuffixByteRequest):
+            return self.verified.get(full, max(self.verified.size(full) - byte_range.suffix, 0))
+        if isinstance(byte_range, OffsetByteRequest):
+            return self.verified.get(full, byte_range.offset)
+        return self.verified.get(full, byte_range.start, byte_range.end - byte_range.start)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the version's own keys: what else lies in the folder isn't seen."""
+        start = len(self.folder) + 1
+        return sorted(key[start:] for key in self.verified.objects if key.startswith(f"{self.folder}/{prefix}"))
+
+    def with_read_only(self, read_only: bool = False) -> VerifiedZarr:
+        """Return this store; it can't be made writable."""
+        if not read_only:
+            raise ValueError("a dataset version is written once: open another name to write")
+        return self
+
+    async def exists(self, key: str) -> bool:
+        """Return whether the version has such an object."""
+        return f"{self.folder}/{key}" in self.verified.objects

@@ -1,0 +1,194 @@
+"""What makes stored objects one dataset version: a manifest, written last, that knows every object's bytes.
+
+A reader starts from the manifest, so a version without one isn't there, and an object that is missing, empty,
+swapped, truncated, extended or flipped is an error that names it, before anything is decoded. An object's digest is
+kept per segment too, so that a part of a large shard is verified without reading the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets.store import Store
+from quantbot.errors import CorruptError, NotFoundError
+
+SEGMENT_BYTES = 256 * 1024
+_CACHE_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of a version: its length and the SHA-256 of its bytes and of each segment of them."""
+
+    size: int
+    sha256: str
+    segments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: bytes) -> StoredObject:
+        """Describe `data`; nothing has no segment."""
+        view = memoryview(data)
+        segments = tuple(_sha256(view[at : at + SEGMENT_BYTES]) for at in range(0, len(data), SEGMENT_BYTES))
+        return cls(len(data), _sha256(view), segments)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a version is: `head` (what it says of itself) and its `objects` by key inside the version."""
+
+    head: Mapping[str, Any]
+    objects: Mapping[str, StoredObject] = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Encode as JSON that carries its own digest."""
+        body = {
+            "head": dict(self.head),
+            "objects": {
+                key: {"size": each.size, "sha256": each.sha256, "segments": list(each.segments)}
+                for key, each in sorted(self.objects.items())
+            },
+        }
+        return canonical({"sha256": _sha256(canonical(body)), **body})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, place: str) -> Manifest:
+        """Decode, or raise `CorruptError` naming `place`."""
+        try:
+            body = json.loads(data)
+            claimed = body.pop("sha256")
+            found = _sha256(canonical(body))
+            objects = {
+                key: StoredObject(each["size"], each["sha256"], tuple(each["segments"]))
+                for key, each in body["objects"].items()
+            }
+            head = body["head"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CorruptError(f"{place} is no manifest ({type(error).__name__}, {len(data)} bytes)") from error
+        if claimed != found:
+            raise CorruptError(f"{place} was changed: expected SHA-256 {claimed}, found {found}")
+        return cls(head, objects)
+
+
+def canonical(value: object) -> bytes:
+    """Return `value` as the one JSON text that all equal values share."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+class VerifiedObjects:
+    """The objects of one version, each byte compared with its manifest before anybody sees it.
+
+    Parameters
+    ----------
+    store
+        Where the keys of `objects` lie.
+    dataset
+        Name and version, for messages.
+    """
+
+    def __init__(self, store: Store, objects: Mapping[str, StoredObject], dataset: str) -> None:
+        self.store = store
+        self.objects = objects
+        self.dataset = dataset
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._cached_bytes = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"store": self.store, "objects": self.objects, "dataset": self.dataset}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def size(self, key: str) -> int:
+        """Return the length that an object must have, or raise `NotFoundError` for a key that the version lacks."""
+        return self._expected(key).size
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return bytes `[start, start + length)` of an object, verified; `CorruptError` when they can't be."""
+        expected = self._expected(key)
+        stop = expected.size if length is None else min(start + length, expected.size)
+        if expected.size == 0:
+            self._read(key, expected, 0, 0)
+        if start >= stop:
+            return b""
+        first, last = start // SEGMENT_BYTES, (stop - 1) // SEGMENT_BYTES
+        parts = self._cached(key, first, last)
+        if parts is None:
+            parts = self._read(key, expected, first, last + 1)
+            self._remember(key, first, parts)
+        offset = start - first * SEGMENT_BYTES
+        if len(parts) == 1:
+            return parts[0][offset : offset + stop - start]
+        return b"".join(parts)[offset : offset + stop - start]
+
+    def damage(self) -> list[str]:
+        """Read every object and say what is wrong, one line an object."""
+        found = []
+        for key in sorted(self.objects):
+            try:
+                expected = self.objects[key]
+                parts = self._read(key, expected, 0, len(expected.segments))
+                if _sha256(b"".join(parts)) != expected.sha256:
+                    raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {_sha256(b''.join(parts))}")
+            except CorruptError as error:
+                found.append(str(error))
+        return found
+
+    def _expected(self, key: str) -> StoredObject:
+        if key not in self.objects:
+            raise NotFoundError(f"{self.dataset} has no object {key!r}")
+        return self.objects[key]
+
+    def _read(self, key: str, expected: StoredObject, first: int, stop: int) -> list[bytes]:
+        """Return segments `first` to `stop`, verified; what reaches the end asks for one byte more than there is."""
+        begin, end = first * SEGMENT_BYTES, min(stop * SEGMENT_BYTES, expected.size)
+        at_end = end == expected.size
+        try:
+            data = self.store.get(key, begin, end - begin + at_end)
+        except NotFoundError:
+            raise self._corrupt(
+                key, f"it is missing; expected {expected.size} bytes, SHA-256 {expected.sha256}"
+            ) from None
+        if len(data) != end - begin:
+            what = "it is longer" if len(data) > end - begin else f"it ends after {begin + len(data)} bytes"
+            raise self._corrupt(
+                key, f"{what}; expected {expected.size} bytes, SHA-256 {expected.sha256}, found {_sha256(data)}"
+            )
+        parts = [data[at : at + SEGMENT_BYTES] for at in range(0, len(data), SEGMENT_BYTES)]
+        for segment, part in enumerate(parts, start=first):
+            found = _sha256(part)
+            if found != expected.segments[segment]:
+                place = f"bytes from {segment * SEGMENT_BYTES}"
+                raise self._corrupt(key, f"{place}: expected SHA-256 {expected.segments[segment]}, found {found}")
+        return parts
+
+    def _corrupt(self, key: str, what: str) -> CorruptError:
+        return CorruptError(
+            f"{self.dataset}: object {key} in {self.store.url} is not what was written: {what}. "
+            f"Ingest the data again, or restore the object"
+        )
+
+    def _cached(self, key: str, first: int, last: int) -> list[bytes] | None:
+        with self._lock:
+            parts = [self._cache.get((key, segment)) for segment in range(first, last + 1)]
+        return None if any(part is None for part in parts) else [part for part in parts if part is not None]
+
+    def _remember(self, key: str, first: int, parts: list[bytes]) -> None:
+        with self._lock:
+            for segment, part in enumerate(parts, start=first):
+                if (key, segment) not in self._cache:
+                    self._cache[key, segment] = part
+                    self._cached_bytes += len(part)
+            while self._cached_bytes > _CACHE_BYTES:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= len(dropped)
+
+
+def _sha256(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
