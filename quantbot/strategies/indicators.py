@@ -25,6 +25,11 @@ class Compiled:
     kernel: str
     whole: int  # how many leading arguments are whole numbers
 
+    @property
+    def __name__(self) -> str:
+        """The kernel's name, as a function has one."""
+        return self.kernel
+
     def __call__(self, *values: Any) -> Floats:
         """Compute the series of arrays and arguments."""
         from quantbot.strategies import kernels
