@@ -1,0 +1,203 @@
+"""The common path of every raw format: rows in, one checked dataset out, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.calendars import periods_per_year
+from datasets.columns import BarColumns
+from datasets.ingest.options import BarOptions
+from datasets.ingest.reading import Source, read_rows
+from datasets.ingest.rows import Repairs, Rows
+from datasets.ingest.rules import apply_bar_rules, apply_order_rules, fill_gaps
+from datasets.ingest.stamps import Stamped, stamp_ends
+from datasets.ingest.table import Problems
+from datasets.quality import QualityReport, check_bars
+from datasets.schema import BarsMeta
+from quantbot.errors import DataError, InputError, QuantBotError
+from quantbot.market import BAR_FIELDS
+
+if TYPE_CHECKING:
+    from datasets.bars import Dataset
+    from datasets.store import Store
+
+Progress = Callable[[float, str], None]
+_READ, _CHECKED = 0.7, 0.85  # shares of the whole that the progress shows
+
+
+@dataclass(frozen=True, eq=False)
+class IngestResult:
+    """What an ingest has made.
+
+    Attributes
+    ----------
+    dataset
+        The version that holds the bars.
+    report
+        What was found in them and what was repaired; the same is stored beside the dataset.
+    created
+        False where this very content was there before, and nothing was written.
+    """
+
+    dataset: Dataset
+    report: QualityReport
+    created: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """Bars that keep every rule, ready to be written."""
+
+    columns: Mapping[str, BarColumns]
+    meta: BarsMeta
+    report: QualityReport
+
+
+def ingest_sources(
+    root: Store, name: str, sources: Sequence[Source], options: BarOptions, progress: Progress | None = None
+) -> IngestResult:
+    """Check the rows of all `sources`, then write them as a version of the dataset `name`."""
+    from datasets.references import check_name
+
+    check_name(name)
+    tell = progress or _silent
+    checked = check_sources(sources, options, tell)
+    tell(_CHECKED, f"writing {name}")
+    result = write_checked(root, name, checked)
+    tell(1.0, f"{name} is there")
+    return result
+
+
+def write_checked(root: Store, name: str, checked: Checked) -> IngestResult:
+    """Write checked bars; the same content as before writes nothing."""
+    from datasets.bars import read_version, version_of, write_bars
+    from quantbot.errors import NotFoundError
+
+    try:
+        read_version(root, name, version_of(checked.columns, checked.meta))
+        created = False
+    except NotFoundError:
+        created = True
+    dataset = write_bars(root, name, checked.columns, checked.meta, checked.report.to_dict())
+    return IngestResult(dataset, checked.report, created)
+
+
+def check_sources(sources: Sequence[Source], options: BarOptions, progress: Progress | None = None) -> Checked:
+    """Read and check all `sources`; nothing is written.
+
+    Raises
+    ------
+    DataError
+        If a row breaks a rule that no named repair covers.
+    InputError
+        If the options don't fit what is there.
+    """
+    tell = progress or _silent
+    try:
+        return _check(sources, options, tell)
+    except QuantBotError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{sources[0].name} needs more memory than there is; ingest it in parts") from error
+    except Exception as error:
+        # The decoders below (Arrow, pandas, database drivers) raise kinds of their own for damage we did not foresee.
+        raise DataError(f"{sources[0].name} can't be read: {type(error).__name__}: {str(error)[:300]}") from error
+
+
+def _check(sources: Sequence[Source], options: BarOptions, tell: Progress) -> Checked:
+    problems, repairs = Problems(), Repairs()
+    rows, kind = read_rows(sources, options, problems, repairs, lambda done, text: tell(done * _READ, text))
+    tell(_READ, "checking")
+    rows = apply_bar_rules(rows, options, problems, repairs)
+    problems.raise_if_any()
+    _require_rows(rows, "breaks a rule")
+    stamped = stamp_ends(rows, kind, options, problems, repairs)
+    problems.raise_if_any()
+    _require_rows(stamped.rows, "is outside the calendar's sessions")
+    rows = apply_order_rules(
+        stamped.rows, options, problems, repairs, ordered=all(source.ordered for source in sources)
+    )
+    problems.raise_if_any()
+    if options.allows("fill_gaps"):
+        if stamped.sessions is None:
+            raise InputError(
+                "repair: fill_gaps needs a calendar, which says what is missing (calendar='24/7' has no gaps)"
+            )
+        rows = fill_gaps(rows, stamped.sessions, stamped.interval, repairs)
+    columns = _columns(rows)
+    meta = _meta(columns, stamped, options, sources)
+    report = check_bars(
+        columns,
+        interval_ns=None
+        if stamped.interval.daily_or_longer and stamped.interval.n == 1 and stamped.interval.unit == "d"
+        else stamped.interval.ns,
+        zone=meta.zone,
+        sessions=stamped.sessions,
+        repairs=repairs.counts,
+        repair_places=repairs.places,
+    )
+    return Checked(columns, meta, report)
+
+
+def _columns(rows: Rows) -> dict[str, BarColumns]:
+    columns = {}
+    for code, symbol in sorted(enumerate(rows.symbols), key=lambda pair: pair[1]):
+        start, stop = np.searchsorted(rows.symbol, [code, code + 1])
+        if start == stop:
+            continue  # every row of it was left out by a named repair
+        part = rows.take(np.arange(start, stop))
+        adjusted = part.numbers.get("adjusted_close")
+        factor = None if adjusted is None else adjusted / part.numbers["close"]
+        if factor is not None and (factor == 1.0).all():
+            factor = None  # an adjusted close that adjusts nothing
+        columns[symbol] = BarColumns(
+            part.ts_ns, **{field: part.numbers[field] for field in BAR_FIELDS}, adjustment=factor
+        )
+    return columns
+
+
+def _meta(
+    columns: Mapping[str, BarColumns], stamped: Stamped, options: BarOptions, sources: Sequence[Source]
+) -> BarsMeta:
+    symbols = list(columns)
+    listed = ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
+    sessions = stamped.sessions
+    return BarsMeta(
+        title=options.title or f"{listed}, {stamped.interval} bars",
+        source=options.source or _file_names(sources),
+        interval=str(stamped.interval),
+        periods_per_year=options.periods_per_year or _periods(columns, stamped),
+        currency=options.currency,
+        multiplier=float(options.multiplier),
+        zone=options.zone or (sessions.zone if sessions is not None else "UTC"),
+        calendar=options.calendar,
+        stamp=options.stamp or "end",
+    )
+
+
+def _periods(columns: Mapping[str, BarColumns], stamped: Stamped) -> float:
+    """Take the median over assets, so that one that was listed late does not decide."""
+    interval_ns = stamped.interval.ns
+    if stamped.sessions is not None or len(columns) == 1:
+        ends = next(iter(columns.values())).ts_end_ns
+        return float(periods_per_year(ends, interval_ns, stamped.sessions))
+    return float(np.median([periods_per_year(each.ts_end_ns, interval_ns) for each in columns.values()]))
+
+
+def _file_names(sources: Sequence[Source]) -> str:
+    """Name the files without their folders: those differ from machine to machine, and a version must not."""
+    names = [source.name.rsplit("/", 1)[-1] for source in sources]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _require_rows(rows: Rows, reason: str) -> None:
+    if not len(rows):
+        raise DataError(f"{rows.sources[0][0]} has no row left after the repairs: each {reason}")
+
+
+def _silent(done: float, text: str) -> None:
+    del done, text
