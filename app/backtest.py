@@ -139,9 +139,9 @@ def run_backtest(
     SpecError, ParameterError, NotFoundError
         If the spec, the point, the asset or the fold is not usable.
     """
-    from datasets.catalog import open_dataset
     from sweeps.plan import make_plan
     from sweeps.spec import load_spec
+    from sweeps.task import load_bars
 
     plan = make_plan(load_spec(spec_path), root, probe=False)
     chosen = _pick("asset", asset, plan.assets)
@@ -158,8 +158,7 @@ def run_backtest(
     checked = _checked(point, declared)
     settings = {**job.settings, **checked}
     left_out = [axis.name for axis in plan.axes if axis.name not in checked]
-    dataset = open_dataset(f"{plan.dataset_name}@{plan.dataset_version}", root)
-    bars = dataset.bars(chosen)
+    bars = load_bars(plan, chosen)
     job = Job(job.strategy, settings, job.groups, plain_python or plan.plain_python)
     engine.check(job)
     replay = engine.replay(job, bars, where.window(bars.ts_end_ns), {})

@@ -124,13 +124,18 @@ def print_table(
         title_style="bold",
         box=SIMPLE_HEAD if header else None,
         show_header=header,
+        show_edge=False,
         pad_edge=False,
     )
     for column in columns:
         table.add_column(column, justify="right" if column in to_the_right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    out().print(table)
+    console = out()
+    with console.capture() as capture:
+        console.print(table)
+    # Cells are padded to their column: a table in a file or a mail should not end in blanks.
+    sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
 
 
 def watched() -> bool:

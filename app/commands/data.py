@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from app.terminal import ExitCode
 if TYPE_CHECKING:
     from datasets.bars import Dataset
     from datasets.catalog import Entry
+    from datasets.quality import QualityReport
 
 app = group("data", "List, show and check datasets.")
 
@@ -73,13 +74,16 @@ def show(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) -
 
 def show_dataset(dataset: Dataset, json: bool, **more: Any) -> None:
     """Print a dataset with its stored quality report; `more` goes to the top of the JSON document."""
+    from datasets.quality import QualityReport
+
     quality = dataset.quality
     if json:
         terminal.print_json(more | _document(dataset) | {"quality": quality})
         return
     terminal.print_table(("", ""), _about(dataset), header=False)
+    terminal.say("")
     terminal.print_table(("asset", "bars", "first", "last"), _asset_rows(dataset), right=("bars",))
-    show_quality(quality)
+    show_quality(QualityReport.from_dict(quality))
 
 
 @app.command(
@@ -92,16 +96,17 @@ def check(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) 
     Ends with exit code 3 when an object is damaged.
     """
     from datasets.catalog import open_dataset
+    from datasets.recheck import recheck
 
     dataset = open_dataset(name, open_root(store))
     with terminal.progress() as bars:
         bars.add_task(f"checking {dataset.name}", total=None)
         damage = dataset.damage()
-        quality = None
+        quality = None if damage else recheck(dataset)
     n_objects = len(dataset.manifest.objects)
     if json:
         document = {"name": dataset.name, "version": dataset.version, "n_objects": n_objects, "damage": damage}
-        terminal.print_json(document | {"quality": quality})
+        terminal.print_json(document | {"quality": None if quality is None else quality.to_dict()})
     else:
         for line in damage:
             terminal.say(line)
@@ -115,8 +120,9 @@ def check(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) 
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
-def show_quality(report: Mapping[str, Any]) -> None:
-    """Print what a quality report found, the worst first."""
+def show_quality(report: QualityReport) -> None:
+    """Print what a quality report found, the gravest first."""
+    terminal.say("\nquality: " + "\n  ".join(report.summary()))
 
 
 def _document(dataset: Dataset) -> dict[str, Any]:

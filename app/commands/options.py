@@ -32,9 +32,9 @@ StoreUrl = Annotated[
 Json = Annotated[bool, typer.Option("--json", callback=_json, help="Print one JSON document on stdout, for scripts.")]
 
 
-def group(name: str, sentence: str) -> typer.Typer:
-    """Return an empty group of commands."""
-    return typer.Typer(name=name, help=sentence, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+def group(name: str, sentence: str, *, alone: bool = False) -> typer.Typer:
+    """Return an empty group of commands; `alone` when its name does something without a command after it."""
+    return typer.Typer(name=name, help=sentence, no_args_is_help=not alone, rich_markup_mode=None, add_completion=False)
 
 
 def examples(*lines: str) -> str:

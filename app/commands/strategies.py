@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quantbot.parameters import Parameter
     from quantbot.strategies.contract import Strategy
 
-app = group("strategies", "List, show and check strategies: shipped ones and your own.")
+app = group("strategies", "List, show and check strategies: shipped ones and your own.", alone=True)
 
 Reference = Annotated[
     str,

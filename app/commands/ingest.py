@@ -1,0 +1,156 @@
+"""``quantbot ingest``: raw files in, checked datasets out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app import terminal
+from app.commands.bar_options import takes_bar_options
+from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, group, open_root
+
+if TYPE_CHECKING:
+    from datasets.ingest import BarOptions, IngestResult
+
+app = group("ingest", "Read raw bars into the store: checked as a whole, or refused as a whole.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What the dataset is called: mine/eurusd.")]
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="PATH", help="Files; without a symbol column one file is one symbol.")
+]
+
+
+@app.command(
+    "csv",
+    epilog=examples(
+        "quantbot ingest csv mine/spx SPX.csv --calendar XNYS --zone America/New_York",
+        "quantbot ingest csv mine/eurusd eurusd.csv --time ts --stamp start --interval 1min --zone UTC",
+        "quantbot ingest csv mine/us all.csv --symbol-column ticker --zone UTC --repair sort,drop_duplicates",
+    ),
+)
+@takes_bar_options(text=True)
+def csv(name: Name, paths: Paths, options: BarOptions, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+    """Read CSV files.
+
+    What breaks a rule is refused with file, line, field, value and rule, and then nothing is stored. The same content
+    read twice is one version.
+    """
+    from datasets.ingest import ingest_csv
+
+    with _reading(f"reading {name}") as progress:
+        result = ingest_csv(open_root(store), name, paths, options, progress=progress)
+    _show(result, json)
+
+
+@app.command(
+    "parquet",
+    epilog=examples(
+        "quantbot ingest parquet mine/us bars.parquet --symbol-column ticker --stamp end --zone UTC",
+        "quantbot ingest parquet mine/es es-2024.parquet es-2025.parquet --symbol ES --multiplier 50 --calendar CMES",
+    ),
+)
+@takes_bar_options()
+def parquet(name: Name, paths: Paths, options: BarOptions, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+    """Read Parquet files, under the same rules as CSV."""
+    from datasets.ingest import ingest_parquet
+
+    with _reading(f"reading {name}") as progress:
+        result = ingest_parquet(open_root(store), name, paths, options, progress=progress)
+    _show(result, json)
+
+
+@app.command(
+    "sql",
+    epilog=examples(
+        "quantbot ingest sql mine/us 'select * from bars' --url sqlite:///bars.db --symbol-column ticker --zone UTC",
+        "QUANTBOT_SQL_URL=postgresql+psycopg://reader@host/market quantbot ingest sql mine/us 'select * from bars'",
+    ),
+)
+@takes_bar_options()
+def sql(
+    name: Name,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One SELECT, in quotes.")],
+    options: BarOptions,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", envvar="QUANTBOT_SQL_URL", metavar="URL",
+            help="An SQLAlchemy URL. With a password in it, rather set QUANTBOT_SQL_URL: command lines are public.",
+        ),
+    ] = "",
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Read the rows of a query, under the same rules as CSV."""
+    from datasets.ingest import ingest_sql
+    from quantbot.errors import InputError
+
+    if not url:
+        raise InputError("sql needs the database's address: --url or the environment variable QUANTBOT_SQL_URL")
+    with _reading(f"reading {name}"):
+        result = ingest_sql(open_root(store), name, url, query, options)
+    _show(result, json)
+
+
+@app.command("demo", epilog=examples("quantbot ingest demo", "quantbot ingest demo --store s3://bucket/quantbot"))
+def demo(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+    """Store the demo data: real daily index bars from the package `arch`, and a synthetic minute market."""
+    from datasets.demo import ingest_demo
+
+    from app.commands.data import show_entries
+    from datasets.catalog import Catalog
+
+    root = open_root(store)
+    with _reading("demo data") as progress:
+        ingest_demo(root, progress=progress)
+    show_entries([entry for entry in Catalog(root).entries() if entry.name.startswith("demo/")], json)
+
+
+@app.command(
+    "synthetic",
+    epilog=examples(
+        "quantbot ingest synthetic", "quantbot ingest synthetic mine/minutes --assets 100 --days 250 --seed 7"
+    ),
+)
+def synthetic(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the dataset is called.")] = "synthetic/minutes",
+    n_assets: Annotated[int, typer.Option("--assets", min=1, help="Number of instruments.")] = 5,
+    n_days: Annotated[int, typer.Option("--days", min=1, help="Number of trading days.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same bits.")] = 0,
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Make a synthetic minute market: random, seeded, and marked as synthetic wherever it is shown."""
+    from datasets.synthetic import synthetic_minute
+
+    result = synthetic_minute(open_root(store), name, n_assets=n_assets, n_days=n_days, seed=seed)
+    _show(result, json)
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[Callable[[float, str], None]]:
+    """Show how far an ingest is; give the function that it tells."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+    with terminal.progress(*columns) as bars:
+        task = bars.add_task(what, total=1.0)
+
+        def tell(done: float, text: str) -> None:
+            bars.update(task, completed=done, description=text)
+
+        yield tell
+
+
+def _show(result: IngestResult, json: bool) -> None:
+    from app.commands.data import show_dataset
+
+    dataset = result.dataset
+    if not json:
+        done = "stored" if result.created else "was there already, bit for bit:"
+        terminal.say(f"{done} {dataset.name}@{dataset.version[:12]}\n")
+    show_dataset(dataset, json, created=result.created)
