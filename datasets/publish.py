@@ -24,14 +24,16 @@ def write_xarray(store: Store, prefix: str, dataset: xr.Dataset) -> None:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     codecs = [BloscCodec(cname="zstd", clevel=3), Crc32cCodec()]
-    encoding = {}
-    for name, variable in dataset.variables.items():
-        if variable.dtype.kind in "iufbM" and variable.size:
-            encoding[name] = {"compressors": codecs, "chunks": _chunks(variable.shape, variable.dtype.itemsize)}
+    encoded = _with_portable_text(dataset)
+    encoding = {
+        name: {"compressors": codecs, "chunks": _chunks(variable.shape, variable.dtype.itemsize)}
+        for name, variable in encoded.variables.items()
+        if variable.size
+    }
     with warnings.catch_warnings():
         # One request in place of one an array; every reader that doesn't know it ignores it.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part", category=UserWarning)
-        dataset.to_zarr(store.zarr(prefix), mode="w", zarr_format=3, consolidated=True, encoding=encoding)
+        encoded.to_zarr(store.zarr(prefix), mode="w", zarr_format=3, consolidated=True, encoding=encoding)
 
 
 def open_xarray(store: Store, prefix: str) -> xr.Dataset:
@@ -41,6 +43,20 @@ def open_xarray(store: Store, prefix: str) -> xr.Dataset:
     source = store.zarr(prefix, read_only=True)
     dataset: xr.Dataset = xr.open_zarr(source, zarr_format=3, consolidated=True, chunks=None)
     return dataset
+
+
+def _with_portable_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Return `dataset` with text as variable-length strings: Zarr 3 specifies no other."""
+    import numpy as np
+
+    text = {
+        name: (variable.dims, variable.values.astype(np.dtypes.StringDType()), variable.attrs)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "UO"
+    }
+    return dataset.assign({name: text[name] for name in text if name in dataset.data_vars}).assign_coords(
+        {name: text[name] for name in text if name in dataset.coords}
+    )
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
