@@ -1,0 +1,36 @@
+"""The web app's entry: `quantbot app`, or `streamlit run app/streamlit_app.py`."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.doctor import require_own_datasets
+
+PAGES = (
+    ("runs", "Runs", ":material/list:", "What is running, what is done, what broke."),
+    ("new", "New sweep", ":material/add:", "What a sweep will cost, and whether it is allowed; then start it."),
+    ("surface", "Surface", ":material/grid_on:", "Where a run's parameters are good."),
+    ("trial", "Trial", ":material/show_chart:", "How one point earned its numbers."),
+    ("data", "Data", ":material/database:", "What is in the store, and whether it can be trusted."),
+)
+
+
+def main() -> None:
+    """Show the page that the URL names."""
+    st.set_page_config(page_title="QuantBot", page_icon=":material/grid_on:", layout="wide")
+    require_own_datasets()
+    pages = [
+        st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, help=sentence)
+        for name, title, icon, sentence in PAGES
+    ]
+    # The page at "/" leads to Runs: Streamlit serves a default page at the root only, and /runs must work as well.
+    home = st.Page(_home, title="QuantBot", default=True, visibility="hidden", url_path="home")
+    st.navigation([home, *pages], position="top").run()
+
+
+def _home() -> None:
+    st.switch_page("views/runs.py")
+
+
+if __name__ == "__main__":
+    main()
