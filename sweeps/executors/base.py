@@ -1,0 +1,132 @@
+"""What every executor promises: one answer per item, in any order, and a failure is an answer too."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Cause = Literal["raised", "outage", "killed", "lost"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item has no value.
+
+    Attributes
+    ----------
+    cause
+        "raised": the function raised, and would again. "outage": it raised what another try may not (a store or the
+        system failed). "killed": its process died while it ran, more than once. "lost": the cluster lost it.
+    kind
+        Name of the exception's class.
+    """
+
+    cause: Cause
+    kind: str
+    message: str
+    trace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T, R]):
+    """What became of one item: a value, or a failure."""
+
+    item: T
+    value: R | None = None
+    failure: Failure | None = None
+
+
+class Executor(Protocol):
+    """What runs blocks.
+
+    Attributes
+    ----------
+    n_slots
+        How many items run at a time.
+    """
+
+    @property
+    def n_slots(self) -> int: ...  # noqa: D102
+
+    def check_root(self, url: str) -> None:
+        """Refuse a store that the workers can't reach, with an `InputError`."""
+        ...
+
+    def prepare(self, run: Callable[[], object]) -> None:
+        """Run `run` once on each machine before anything else runs there: it fills the kernel cache.
+
+        What it raises is raised here.
+        """
+        ...
+
+    def map(
+        self,
+        run: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        label: str = "",
+        poll: Callable[[], None] | None = None,
+        at_a_time: int | None = None,
+    ) -> Iterator[Answer[T, R]]:
+        """Yield one answer per item, in any order; few are in flight, so `items` may be long.
+
+        Parameters
+        ----------
+        run
+            A function at the top of an importable module, or a `functools.partial` of one, without side effects that
+            a second execution would repeat: an item whose worker died runs again.
+        label
+            Begins the name of each task; a scheduler that others use too tells them apart by it.
+        poll
+            Called about once a second and after every answer; what it raises ends the map.
+        at_a_time
+            Items in flight, when fewer than the executor would choose.
+        """
+        ...
+
+
+def answer(run: Callable[[T], R], item: T) -> Answer[T, R]:
+    """Run one item and turn whatever it raises into data.
+
+    Also what is no `Exception`: a `SystemExit` would end a worker, and Dask never hands over a `BaseException`.
+    """
+    try:
+        return Answer(item, run(item))
+    except BaseException as error:
+        return Answer(item, failure=failure_of(error))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Say why `error` failed an item."""
+    cause: Cause = "outage" if isinstance(error, (OSError, MemoryError)) else "raised"
+    lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-8)
+    return Failure(cause, type(error).__name__, str(error)[:2000], "".join(lines)[-4000:])
+
+
+def nothing() -> None:
+    """Do nothing: the `poll` of whoever has none."""
+
+
+def unwrap(found: Answer[Any, R]) -> R:
+    """Return the answer's value, or raise its failure as the error of ours that it was."""
+    if found.failure is not None:
+        raise error_of(found.failure)
+    return found.value  # type: ignore[return-value]
+
+
+def error_of(failure: Failure) -> Exception:
+    """Return `failure` as an error: of its own class where that is one of ours, else a `RunError`."""
+    from quantbot import errors
+
+    kind = getattr(errors, failure.kind, None)
+    if isinstance(kind, type) and issubclass(kind, errors.QuantBotError) and kind is not errors.SpecError:
+        return kind(failure.message)
+    return errors.RunError(str(failure))

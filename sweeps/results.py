@@ -1,0 +1,595 @@
+"""Opening a run: rows become arrays labelled by asset, fold and parameters; finished or not.
+
+run = open_run("s3://bucket/prefix", "sma-sp500")
+run.surface("sharpe")            # labelled xarray
+run.best(10)                     # rows, the best first
+run.replay(run.best(1)[0]["trial"])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantbot.engine import Replay, TrialStatus, get_engine
+from quantbot.errors import DivergenceError, InputError, NotFoundError
+from quantbot.measures import Measure
+from quantbot.parameters import Value, nearest
+from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
+from sweeps.status import RunStatus, RunSummary, list_runs, run_status
+from sweeps.surface import CellStatus, Geometry, How, Plane, Plateau, nanmedian, plane, plateau
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from datasets.store import Store
+    from sweeps.plan import Plan
+    from sweeps.spec import Spec
+
+__all__ = ["Run", "RunStatus", "RunSummary", "TrialReplay", "find_run", "list_runs", "open_run", "run_status"]
+
+_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+_STATES = {CellStatus.VALUE: "ok", CellStatus.NOT_RUN: "not run yet", CellStatus.FAILED: "failed"}
+
+
+@dataclass(frozen=True, eq=False)
+class TrialReplay(Replay):
+    """One trial in full, and whether it is the one that the store has.
+
+    Attributes
+    ----------
+    trial
+        Its index.
+    equal
+        Whether its row is bit for bit the stored one; None when the store has none yet.
+    mismatch
+        In words, what differs; empty when nothing does.
+    """
+
+    trial: int = -1
+    equal: bool | None = None
+    mismatch: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """All rows of a run, in trial order; `state` says per trial whether there is one."""
+
+    state: NDArray[np.uint8]
+    measures: Mapping[str, NDArray[np.float64]]
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+
+def open_run(root: Store | str | Path, which: str) -> Run:
+    """Open a run, finished or not; what was in the store at this moment is what it shows from then on.
+
+    Parameters
+    ----------
+    root
+        The store, or its URL.
+    which
+        The identity, its first six or more digits, or the run's name (of several the newest).
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such run.
+    InputError
+        If several begin with these digits; the message lists them.
+    """
+    if isinstance(root, (str, Path)):
+        from datasets.store import open_store
+
+        root = open_store(root)
+    run = RunStore(root, find_run(root, which))
+    run.request()
+    return Run(run, run.plan(), run.manifest())
+
+
+def find_run(root: Store, which: str) -> str:
+    """Return the identity of the run that `which` means; see `open_run`."""
+    identities = run_identities(root)
+    if which in identities:
+        return which
+    if _PREFIX.fullmatch(which):
+        found = [identity for identity in identities if identity.startswith(which)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"{len(found)} runs begin with {which}: " + ", ".join(found) + "; give more digits")
+    named: list[tuple[int, str]] = []
+    names: set[str] = set()
+    for identity in identities:
+        run = RunStore(root, identity)
+        labels = run.labels()
+        names.update(labels)
+        if which in labels:
+            named.append((int(run.request().get("submitted_ns", 0)), identity))
+    if named:
+        return max(named)[1]
+    short = ", ".join(sorted(names)[:10]) or "no named run"
+    raise NotFoundError(f"no run {which!r} in {root.url}; there is {short}{nearest(which, names)}")
+
+
+class Run:
+    """A run and its rows; see `open_run`.
+
+    Folds tell train and test apart: where a method is not told a fold, it looks at the whole period if the run has
+    that fold, else at the training folds, and never at a test fold.
+    """
+
+    def __init__(self, store: RunStore, plan: Plan, manifest: Manifest | None) -> None:
+        self._store = store
+        self.plan = plan
+        self.manifest = manifest
+        # A snapshot: blocks that come later belong to the next opening.
+        self._blocks = (
+            list(range(plan.n_blocks))
+            if manifest is not None
+            else [index for index in store.finished() if index < plan.n_blocks]
+        )
+
+    @property
+    def identity(self) -> str:
+        """The run's identity, 64 hexadecimal digits."""
+        return self.plan.identity
+
+    @property
+    def short(self) -> str:
+        """The identity's first digits, as people see it."""
+        return self.identity[:SHORT]
+
+    @property
+    def spec(self) -> Spec:
+        """The spec that was submitted first under this identity."""
+        return self.plan.spec
+
+    @property
+    def status(self) -> RunStatus:
+        """The run's state now, asked of the store."""
+        return run_status(self._store.root, self.identity)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial was run when this was opened."""
+        return len(self._blocks) == self.plan.n_blocks
+
+    @property
+    def digest(self) -> str:
+        """Tells two openings apart: the result digest, or the number of blocks that are there."""
+        return self.manifest.result_digest if self.manifest else f"{self.identity[:SHORT]}+{len(self._blocks)}"
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """The declarations of the measures that rows carry, in their order."""
+        declared = {measure.name: measure for measure in get_engine(self.plan.engine).measures}
+        return {name: declared[name] for name in self.plan.measures}
+
+    @property
+    def objective(self) -> str:
+        """The measure that the run is judged by."""
+        return self.spec.objective.metric
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Where the points lie on the axes."""
+        return Geometry.of(self.plan.axes, self.plan.points)
+
+    @cached_property
+    def state(self) -> NDArray[np.uint8]:
+        """Shape (n_trials,), uint8 of `CellStatus`."""
+        return self._table.state
+
+    @cached_property
+    def _table(self) -> _Table:
+        """Read every block that is there, verified."""
+        n = self.plan.n_trials
+        state = np.full(n, CellStatus.NOT_RUN, np.uint8)
+        measures = {name: np.full(n, np.nan) for name in self.plan.measures}
+        reasons: dict[int, str] = {}
+        blocks = [self.plan.block(index) for index in self._blocks]
+        for header, rows, _ in self._store.read_blocks(blocks, self.manifest):
+            here = slice(header.trial_start, header.trial_stop)
+            state[here] = np.where(rows.status == TrialStatus.OK, CellStatus.VALUE, CellStatus.FAILED)
+            for name, values in rows.measures.items():
+                measures[name][here] = values
+            reasons |= {header.trial_start + row: text for row, text in rows.reasons.items()}
+        return _Table(state, measures, reasons)
+
+    def values(self, measure: str | None = None) -> NDArray[np.float64]:
+        """Return a measure of every trial, shape (n_trials,); NaN where a trial failed or wasn't run."""
+        return self._table.measures[self._measure(measure)]
+
+    # -- surfaces -----------------------------------------------------------------------------------------------
+
+    def to_xarray(self) -> xr.Dataset:
+        """Return all rows, labelled.
+
+        Dimensions are `asset`, `fold` and one for each axis of a grid; sampled points, and a grid of which `where`
+        left little, have one dimension `point` with a coordinate for each axis. `status` is a `CellStatus`.
+        """
+        import xarray as xr
+
+        data = {name: self._shaped(values, np.nan) for name, values in self._table.measures.items()}
+        data["status"] = self._shaped(self.state, int(CellStatus.EXCLUDED))
+        dims, coords = self._labels()
+        variables = {name: (dims, values, self._attributes(name)) for name, values in data.items()}
+        return xr.Dataset(variables, coords, self._run_attributes())
+
+    def surface(self, measure: str | None = None, fold: str | None = None, asset: str | None = None) -> xr.DataArray:
+        """Return one measure as a labelled array; a named fold or asset is picked and loses its dimension.
+
+        Parameters
+        ----------
+        measure
+            The objective where not said.
+        """
+        import xarray as xr
+
+        name = self._measure(measure)
+        dims, coords = self._labels()
+        values = self._shaped(self._table.measures[name], np.nan)
+        array = xr.DataArray(values, coords, dims, name, self._attributes(name))
+        if fold is not None:
+            chosen = [self.plan.folds[index].name for index in self._folds(fold)]
+            array = array.sel(fold=chosen[0] if len(chosen) == 1 else chosen)
+        if asset is not None:
+            array = array.sel(asset=self.plan.assets[self._assets(asset)[0]])
+        return array
+
+    def plane(
+        self,
+        x: str | None = None,
+        y: str | None = None,
+        measure: str | None = None,
+        how: How = "median",
+        at: Mapping[str, Value] | None = None,
+        fold: str | None = None,
+        asset: str | None = None,
+    ) -> Plane:
+        """Reduce a measure to two axes: by `how` over all other axes that `at` doesn't pin, over folds and assets.
+
+        Parameters
+        ----------
+        x, y
+            Names of axes; the first two of the run where not said. A run with one axis has no `y`.
+        fold
+            A fold's name, or "train", "test" or "all" for every fold of that role.
+        """
+        names = [axis.name for axis in self.plan.axes]
+        if not names:
+            raise InputError(f"run {self.short} varies nothing, so it has no plane; it is {self.plan.n_trials} trials")
+        x = x or next(name for name in names if name != y)
+        y = y or next((name for name in names if name != x), "")
+        name = self._measure(measure)
+        slices = self._slices(fold, asset)
+        shape = (-1, self.plan.n_points)
+        return plane(
+            self.geometry,
+            self._table.measures[name].reshape(shape)[slices],
+            self.state.reshape(shape)[slices],
+            np.arange(self.plan.n_trials).reshape(shape)[slices],
+            x=x,
+            y=y,
+            measure=name,
+            how=how,
+            better=self._better(name),
+            at=at,
+        )
+
+    # -- what is good -------------------------------------------------------------------------------------------
+
+    def best(
+        self, n: int = 10, measure: str | None = None, fold: str | None = None, asset: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the `n` best trials by the measure's own direction, as `row` gives them; ties by trial index."""
+        name = self._measure(measure)
+        trials = self._trials(fold, asset)
+        values = self._table.measures[name][trials]
+        usable = np.isfinite(values) & (self.state[trials] == CellStatus.VALUE)
+        trials, values = trials[usable], values[usable]
+        order = np.lexsort((trials, -self._better(name) * values))[: max(n, 0)]
+        return [self.row(int(trial)) for trial in trials[order]]
+
+    def plateau(
+        self,
+        measure: str | None = None,
+        fold: str | None = None,
+        asset: str | None = None,
+        how: Literal["median", "worst"] = "median",
+    ) -> Plateau | None:
+        """Return the point whose neighbourhood is best; its value is the median over the chosen folds and assets.
+
+        None where no trial has a value, and for sampled points, which have no neighbours.
+        """
+        name = self._measure(measure)
+        values = self._table.measures[name].reshape(-1, self.plan.n_points)[self._slices(fold, asset)]
+        return plateau(self.geometry, nanmedian(values), better=self._better(name), how=how)
+
+    # -- single trials ------------------------------------------------------------------------------------------
+
+    def trial_index(self, point: Mapping[str, Value], asset: str | None = None, fold: str | None = None) -> int:
+        """Return the index of the trial at `point`: every axis named, or all but those with one value.
+
+        Raises
+        ------
+        NotFoundError
+            If the run has no such point; the message has the nearest one.
+        """
+        columns = self.plan.points.columns
+        if unknown := [name for name in point if name not in columns]:
+            raise InputError(f"run {self.short} doesn't vary {unknown[0]!r}{nearest(unknown[0], columns)}")
+        mask = np.ones(self.plan.n_points, np.bool_)
+        for name, wanted in point.items():
+            mask &= columns[name] == wanted
+        found = np.flatnonzero(mask)
+        if found.size != 1:
+            given = ", ".join(f"{name}={value}" for name, value in point.items())
+            missing = [axis.name for axis in self.plan.axes if axis.name not in point]
+            if found.size:
+                raise InputError(f"{found.size} points have {given}; say {', '.join(missing)} too")
+            raise NotFoundError(f"no point {given} in run {self.short}; the nearest is {self._nearest(point)}")
+        return self.plan.trial_index(int(found[0]), self._assets(asset)[0], self._folds(fold)[0])
+
+    def row(self, trial: int) -> dict[str, Any]:
+        """Return one trial as a mapping.
+
+        Its keys are `trial`, `asset`, `fold`, `role`, `point`, `state`, `reason`, `value` (the objective's) and
+        `measures`.
+        """
+        where = self.plan.trial(trial)
+        measures = {name: float(values[trial]) for name, values in self._table.measures.items()}
+        return {
+            "trial": trial,
+            "asset": where.asset,
+            "fold": where.fold.name,
+            "role": where.fold.role,
+            "point": where.settings,
+            "state": _STATES[CellStatus(int(self.state[trial]))],
+            "reason": self._table.reasons.get(trial, ""),
+            "value": measures.get(self.objective, float("nan")),
+            "measures": measures,
+        }
+
+    def replay(self, trial: int, *, strict: bool = False) -> TrialReplay:
+        """Compute one trial again in full, and compare its row with the stored one, bit for bit.
+
+        Raises
+        ------
+        DivergenceError
+            If `strict` and a bit differs; otherwise `mismatch` says so.
+        """
+        from sweeps.task import load_bars
+
+        where = self.plan.trial(trial)
+        bars = load_bars(self.plan, where.asset)
+        engine = get_engine(self.plan.engine)
+        found = engine.replay(self.plan.job(), bars, where.fold.window(bars.ts_end_ns), where.settings)
+        equal, mismatch = self._compare(trial, found.row)
+        if strict and mismatch:
+            raise DivergenceError(mismatch)
+        parts = {part.name: getattr(found, part.name) for part in fields(Replay)}
+        return TrialReplay(**parts, trial=trial, equal=equal, mismatch=mismatch)
+
+    def _compare(self, trial: int, row: Mapping[str, float]) -> tuple[bool | None, str]:
+        if self.state[trial] == CellStatus.NOT_RUN:
+            return None, ""
+        if self.state[trial] == CellStatus.FAILED:
+            return False, f"trial {trial} failed when it was run ({self._table.reasons[trial]}), and did not fail now"
+        lines = []
+        for name, values in self._table.measures.items():
+            stored, now = values[trial], np.float64(row[name])
+            if stored.tobytes() != now.tobytes() and not (np.isnan(stored) and np.isnan(now)):
+                lines.append(f"{name}: stored {float(stored)!r}, now {float(now)!r}")
+        if not lines:
+            return True, ""
+        from sweeps.identity import numeric_profile
+
+        hint = "; this machine's numeric profile is another" if numeric_profile() != dict(self.plan.profile) else ""
+        return False, f"the replay of trial {trial} is not the stored row{hint}: " + ", ".join(lines)
+
+    # -- tables -------------------------------------------------------------------------------------------------
+
+    def table(
+        self,
+        offset: int = 0,
+        limit: int = 100,
+        *,
+        sort: str | None = None,
+        descending: bool | None = None,
+        fold: str | None = None,
+        asset: str | None = None,
+        state: str | None = None,
+    ) -> pd.DataFrame:
+        """Return a page of rows: trial, asset, fold, the axes, state, the measures and the reason of a failure.
+
+        Parameters
+        ----------
+        sort
+            A measure or an axis; trial order where not said. Ties stay in trial order, NaN comes last.
+        descending
+            The best first where not said and `sort` is a measure.
+        fold, asset
+            Every one where not said.
+        state
+            "ok", "failed" or "not run yet".
+        """
+        import pandas as pd
+
+        trials = self._trials(fold, asset, every=True)
+        if state is not None:
+            codes = [code for code, name in _STATES.items() if name == state]
+            if not codes:
+                raise InputError(f"state must be one of {', '.join(_STATES.values())}; found {state!r}")
+            trials = trials[self.state[trials] == codes[0]]
+        if sort is not None:
+            trials = trials[self._order(trials, sort, descending)]
+        trials = trials[max(offset, 0) : max(offset, 0) + max(limit, 0)]
+        points = trials % self.plan.n_points
+        slices = trials // self.plan.n_points
+        columns: dict[str, Any] = {
+            "trial": trials,
+            "asset": np.array(self.plan.assets, dtype=object)[slices // len(self.plan.folds)],
+            "fold": np.array([fold.name for fold in self.plan.folds], dtype=object)[slices % len(self.plan.folds)],
+        }
+        columns |= {name: column[points] for name, column in self.plan.points.columns.items()}
+        columns["state"] = [_STATES[CellStatus(int(code))] for code in self.state[trials]]
+        columns |= {name: values[trials] for name, values in self._table.measures.items()}
+        columns["reason"] = [self._table.reasons.get(int(trial), "") for trial in trials]
+        return pd.DataFrame(columns)
+
+    def failures(self) -> pd.DataFrame:
+        """Return why trials failed: one line per reason with the number of trials and the first of them."""
+        import pandas as pd
+
+        first: dict[str, int] = {}
+        counts: dict[str, int] = {}
+        for trial, reason in sorted(self._table.reasons.items()):
+            first.setdefault(reason, trial)
+            counts[reason] = counts.get(reason, 0) + 1
+        order = sorted(counts, key=lambda reason: (-counts[reason], first[reason]))
+        return pd.DataFrame(
+            {
+                "reason": pd.Series(order, dtype=object),
+                "n_trials": pd.Series([counts[reason] for reason in order], dtype=np.int64),
+                "first_trial": pd.Series([first[reason] for reason in order], dtype=np.int64),
+                "first_point": pd.Series([self.plan.trial(first[r]).settings for r in order], dtype=object),
+            }
+        )
+
+    def __repr__(self) -> str:
+        done = "complete" if self.complete else f"{len(self._blocks)} of {self.plan.n_blocks} blocks"
+        return f"<Run {self.short} {self.plan.bundle.reference} on {self.plan.dataset_name}, {done}>"
+
+    # -- choosing -----------------------------------------------------------------------------------------------
+
+    def _measure(self, name: str | None) -> str:
+        name = name or self.objective
+        if name not in self.plan.measures:
+            known = self.plan.measures
+            raise InputError(
+                f"rows of run {self.short} have no {name!r}; they have {', '.join(known)}{nearest(name, known)}"
+            )
+        return name
+
+    def _better(self, name: str) -> int:
+        return -1 if self.measures[name].better < 0 else 1
+
+    def _folds(self, fold: str | None) -> list[int]:
+        """Return the folds that a name or a role means; without one, those that a choice may be made on."""
+        names, roles = [f.name for f in self.plan.folds], [f.role for f in self.plan.folds]
+        if fold in names:
+            return [names.index(fold)]
+        for role in [fold] if fold else ["all", "train"]:
+            if found := [index for index, has in enumerate(roles) if has == role]:
+                return found
+        if fold is None:
+            return list(range(len(names)))
+        raise InputError(f"no fold {fold!r}; there are {', '.join(names)}{nearest(fold, names)}")
+
+    def _assets(self, asset: str | None) -> list[int]:
+        if asset is None:
+            return list(range(len(self.plan.assets)))
+        if asset not in self.plan.assets:
+            known = self.plan.assets
+            raise InputError(f"no asset {asset!r}; there are {', '.join(known)}{nearest(asset, known)}")
+        return [self.plan.assets.index(asset)]
+
+    def _slices(self, fold: str | None, asset: str | None, *, every: bool = False) -> list[int]:
+        """Return the slices (an asset in a fold) that are meant, in trial order."""
+        n_folds = len(self.plan.folds)
+        folds = list(range(n_folds)) if every and fold is None else self._folds(fold)
+        return [asset_index * n_folds + fold_index for asset_index in self._assets(asset) for fold_index in folds]
+
+    def _trials(self, fold: str | None, asset: str | None, *, every: bool = False) -> NDArray[np.int64]:
+        starts = np.array(self._slices(fold, asset, every=every), np.int64) * self.plan.n_points
+        return (starts[:, None] + np.arange(self.plan.n_points)).ravel()
+
+    def _order(self, trials: NDArray[np.int64], sort: str, descending: bool | None) -> NDArray[np.int64]:
+        if sort in self.plan.points.columns:
+            keys = np.unique(self.plan.points.columns[sort], return_inverse=True)[1].astype(np.float64)
+            keys = keys[trials % self.plan.n_points]
+            sign = -1.0 if descending else 1.0
+        else:
+            name = self._measure(sort)
+            keys = self._table.measures[name][trials]
+            sign = -float(self._better(name)) if descending is None else (-1.0 if descending else 1.0)
+        return np.argsort(sign * keys, kind="stable")
+
+    def _nearest(self, point: Mapping[str, Value]) -> str:
+        """Return the point that has most in common with `point`, as text; distances count in steps of each axis."""
+        distance = np.zeros(self.plan.n_points)
+        for name, wanted in point.items():
+            column = self.plan.points.columns[name]
+            if isinstance(wanted, str) or column.dtype.kind == "U":
+                distance += column != wanted
+            else:
+                distance += np.abs(column - wanted) / max(float(np.ptp(column)), 1e-300)
+        found = self.plan.points.point(int(np.argmin(distance)))
+        return ", ".join(f"{name}={value}" for name, value in found.items())
+
+    # -- labels -------------------------------------------------------------------------------------------------
+
+    def _shaped(self, values: NDArray[Any], empty: float) -> NDArray[Any]:
+        """Lay out one value per trial as (asset, fold, axes...) or (asset, fold, point)."""
+        lead = (len(self.plan.assets), len(self.plan.folds))
+        if not self.geometry.dense or not self.plan.axes:
+            return values.reshape(*lead, self.plan.n_points)
+        shape = self.geometry.sizes
+        grid = np.full((lead[0] * lead[1], int(np.prod(shape))), empty, values.dtype)
+        grid[:, self.geometry.cells] = values.reshape(-1, self.plan.n_points)
+        return grid.reshape(*lead, *shape)
+
+    def _labels(self) -> tuple[tuple[str, ...], dict[str, Any]]:
+        coords: dict[str, Any] = {
+            "asset": ("asset", np.array(self.plan.assets)),
+            "fold": ("fold", np.array([fold.name for fold in self.plan.folds])),
+            "role": ("fold", np.array([fold.role for fold in self.plan.folds])),
+            "fold_start": ("fold", self._times("start_ns")),
+            "fold_end": ("fold", self._times("end_ns")),
+        }
+        if self.geometry.dense and self.plan.axes:
+            coords |= {axis.name: (axis.name, axis.values) for axis in self.plan.axes}
+            return ("asset", "fold", *(axis.name for axis in self.plan.axes)), coords
+        coords |= {name: ("point", column) for name, column in self.plan.points.columns.items()}
+        return ("asset", "fold", "point"), coords
+
+    def _times(self, name: str) -> NDArray[np.datetime64]:
+        return np.array([getattr(fold, name) for fold in self.plan.folds], np.int64).astype("datetime64[ns]")
+
+    def _attributes(self, name: str) -> dict[str, Any]:
+        if name == "status":
+            return {
+                "long_name": "what a cell stands for",
+                "flag_values": [int(code) for code in CellStatus],
+                "flag_meanings": " ".join(code.name.lower() for code in CellStatus),
+            }
+        measure = self.measures[name]
+        return {
+            "long_name": measure.label,
+            "units": measure.unit,
+            "better": measure.better,
+            "group": measure.group,
+            "description": measure.doc,
+        }
+
+    def _run_attributes(self) -> dict[str, Any]:
+        return {
+            "title": f"{self.plan.bundle.reference} on {self.plan.dataset_name}",
+            "identity": self.identity,
+            "dataset": self.plan.dataset_name,
+            "dataset_version": self.plan.dataset_version,
+            "engine": self.plan.engine,
+            "objective": self.objective,
+            "spec": self.plan.spec_toml,
+            "complete": int(self.complete),
+            "result_digest": self.manifest.result_digest if self.manifest else "",
+        }

@@ -1,0 +1,477 @@
+"""Driving a run: find what is missing, have it computed, commit.
+
+A driver holds nothing that matters: kill it at any moment and another finds in the store what it would have found.
+``python -m sweeps.run ROOT IDENTITY`` drives as a detached process (`sweeps.submit.start_driver`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from quantbot.errors import DivergenceError, RunError, StrategyError
+from sweeps.executors.base import Executor, Failure, error_of
+from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
+from sweeps.progress import Progress, Tally, eta
+from sweeps.runstore import SHORT, Manifest, RunStore
+from sweeps.task import Receipt, objective, run_block, warm
+
+if TYPE_CHECKING:
+    from datasets.store import Store
+    from sweeps.plan import Plan
+
+CANCEL = "cancel.json"
+_RETRIES = 5  # of a block that the store or the cluster failed; reliability.md, rule 10
+_LOOK_SECONDS = 1.0  # between two looks at the store
+_MANY_FAILURES = 20  # blocks that fail before any ends: the rest would too
+_FATAL = (DivergenceError.__name__, RunError.__name__, StrategyError.__name__)  # every block would say the same
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a drive came to.
+
+    Attributes
+    ----------
+    result_digest
+        SHA-256 over the rows in trial order; empty when the run was cancelled.
+    n_computed, n_reused
+        Blocks that this drive had computed, and those that were in the store before it.
+    followed
+        Whether another process drove the run for at least a part of the time.
+    """
+
+    identity: str
+    result_digest: str
+    n_trials: int
+    n_blocks: int
+    n_computed: int
+    n_reused: int
+    n_failed: int
+    seconds: float
+    followed: bool
+    state: Literal["done", "cancelled"] = "done"
+
+
+class _Stopped(Exception):  # an event, not an error: it never leaves this file
+    """The drive ends here: cancelled, or its lease is another's."""
+
+
+class _Cancelled(_Stopped):
+    def __init__(self, n_computed: int) -> None:
+        super().__init__()
+        self.n_computed = n_computed
+
+
+class _LeaseLost(_Stopped):
+    pass
+
+
+def drive(
+    root: Store,
+    identity: str,
+    executor: Executor,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    wait: bool = True,
+    ttl_seconds: float = TTL_SECONDS,
+    resume: bool = True,
+) -> Outcome:
+    """Bring a submitted run to its end: compute what is missing, commit, publish.
+
+    Only one process drives a run at a time. While another does, this one follows it, reporting the progress that the
+    store shows, and takes over when the other's lease ends.
+
+    Parameters
+    ----------
+    on_progress
+        Called about once a second and after every block.
+    wait
+        Whether to follow another driver; without, `RunError` says who drives.
+    resume
+        Whether to overrule a cancellation from before this call.
+
+    Returns
+    -------
+    The outcome; its `state` is "cancelled" when somebody cancelled the run meanwhile. What is finished is kept.
+
+    Raises
+    ------
+    RunError
+        If blocks can't be computed; the others are finished then. `DivergenceError` when a block gives other bytes
+        than it did before.
+    """
+    started = time.monotonic()
+    run = RunStore(root, identity)
+    plan = run.plan()
+    executor.check_root(root.url)
+    if resume:
+        run.store.delete(CANCEL)
+    followed = False
+    report = on_progress or (lambda _: None)
+    with _terminable():
+        while True:
+            manifest = run.manifest()
+            if manifest is not None and is_complete(run, manifest):
+                return _outcome(plan, manifest, 0, started, followed)
+            lease = acquire(run.store, ttl_seconds)
+            if lease is not None:
+                try:
+                    with lease:
+                        return _drive(run, plan, executor, lease, report, started, followed)
+                except _LeaseLost:
+                    continue
+                except _Cancelled as stop:
+                    return _cancelled(run, plan, stop.n_computed, started, followed)
+            if not wait:
+                raise RunError(f"run {identity[:SHORT]} is driven by {lease_state(run.store).holder}")
+            followed = True
+            if _follow(run, plan, report, started) == "cancelled":
+                return _cancelled(run, plan, 0, started, followed)
+
+
+def is_complete(run: RunStore, manifest: Manifest) -> bool:
+    """Return whether a committed run's blocks are all listed and its rows are published."""
+    from sweeps.publish import is_published
+
+    return len(run.finished()) >= len(manifest.blocks) and is_published(run)
+
+
+def _drive(
+    run: RunStore,
+    plan: Plan,
+    executor: Executor,
+    lease: Lease,
+    report: Callable[[Progress], None],
+    started: float,
+    followed: bool,
+) -> Outcome:
+    """Drive under a held lease; its note says afterwards why it was given back."""
+    from sweeps.publish import publish
+
+    try:
+        missing = _missing(run, plan)
+        _compute(run, plan, missing, executor, lease, report, started)
+        manifest = run.commit(plan)
+        publish(run, plan, manifest)
+        lease.note = "done"
+        return _outcome(plan, manifest, len(missing), started, followed)
+    except _Stopped as stop:
+        lease.note = "cancelled" if isinstance(stop, _Cancelled) else ""
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        lease.note = "interrupted"
+        raise
+    except Exception as error:
+        lease.note = f"failed: {error}"[:2000]
+        raise
+
+
+def _compute(
+    run: RunStore,
+    plan: Plan,
+    missing: list[int],
+    executor: Executor,
+    lease: Lease,
+    report: Callable[[Progress], None],
+    started: float,
+) -> None:
+    """Have the missing blocks computed; raise what kept some from it once all others are there."""
+    watch = _Watch(run, plan, missing, lease, report, started)
+    watch.look()
+    if not missing:
+        return
+    executor.prepare(partial(warm, run.root.url, run.identity))
+    watch.begin()
+    todo, suspects, failures = missing, list[int](), dict[int, Failure]()
+    for attempt in range(_RETRIES):
+        again = []
+        for block, failure in _round(run, executor, todo, watch):
+            if failure.cause == "killed":
+                suspects.append(block)
+            elif failure.cause == "raised":
+                failures[block] = failure
+                _stop_if_hopeless(failure, failures, watch)
+            else:
+                again.append((block, failure))
+        if not again:
+            break
+        todo = sorted(block for block, _ in again)
+        if attempt == _RETRIES - 1:
+            failures |= dict(again)
+        else:
+            watch.say(f"{len(todo)} blocks again: {again[0][1]}")
+            _pause(min(2.0**attempt, 15.0) * random.uniform(0.7, 1.3), watch)
+    # Each suspect alone: whichever dies then has no neighbour to blame.
+    for suspect in sorted(suspects):
+        failures |= dict(_round(run, executor, [suspect], watch, at_a_time=1))
+    if failures:
+        raise _error(run, failures)
+
+
+def _round(
+    run: RunStore, executor: Executor, blocks: list[int], watch: _Watch, at_a_time: int | None = None
+) -> Iterator[tuple[int, Failure]]:
+    """Run blocks; yield those that failed."""
+    work = partial(run_block, run.root.url, run.identity)
+    label = f"block-{run.identity[:SHORT]}"
+    for found in executor.map(work, blocks, label=label, poll=watch.poll, at_a_time=at_a_time):
+        if found.value is not None:
+            watch.add(found.value)
+        elif found.failure is not None:
+            yield found.item, found.failure
+
+
+def _stop_if_hopeless(failure: Failure, failures: dict[int, Failure], watch: _Watch) -> None:
+    if failure.kind in _FATAL:
+        raise error_of(failure)
+    if len(failures) >= _MANY_FAILURES and not watch.n_computed:
+        raise RunError(f"the first {len(failures)} blocks all failed; the last said {failure}\n{failure.trace}")
+
+
+def _error(run: RunStore, failures: dict[int, Failure]) -> RunError:
+    lines = [f"  block {block}: {failure}" for block, failure in sorted(failures.items())[:10]]
+    trace = next((failure.trace for failure in failures.values() if failure.trace), "")
+    return RunError(
+        f"{len(failures)} blocks of run {run.identity[:SHORT]} could not be computed; all others are in the store\n"
+        + "\n".join(lines)
+        + f"\nTry them again with: quantbot sweep resume {run.identity[:SHORT]}"
+        + (f"\n{trace}" if trace else "")
+    )
+
+
+class _Watch:
+    """Sees every receipt and every second of a drive: reports progress, and ends the drive when it must end."""
+
+    def __init__(
+        self,
+        run: RunStore,
+        plan: Plan,
+        missing: list[int],
+        lease: Lease,
+        report: Callable[[Progress], None],
+        started: float,
+    ) -> None:
+        self.n_computed = 0
+        self._run, self._plan, self._lease, self._report = run, plan, lease, report
+        self._started = self._began = started
+        self._looked = 0.0
+        self._note = ""
+        self._tally = _tally(run, plan, sorted(set(range(plan.n_blocks)) - set(missing)))
+        self._n_reused = self._tally.n_blocks_done
+        self._n_before = self._tally.n_done
+        self._seen: set[int] = set()
+        self._recent: list[tuple[float, int]] = []
+
+    def begin(self) -> None:
+        """Start the clock of the rate: the first block is about to run."""
+        self._began = time.monotonic()
+
+    def say(self, note: str) -> None:
+        """Show a sentence with the progress."""
+        self._note = note
+        self.look()
+
+    def add(self, receipt: Receipt) -> None:
+        """Count a block that is in the store now."""
+        if receipt.block not in self._seen:
+            self._seen.add(receipt.block)
+            self._tally.add(receipt)
+            self.n_computed += 1
+            self._recent = [*self._recent[-19:], (time.monotonic(), self._tally.n_done)]
+        self.look()
+
+    def poll(self) -> None:
+        """Raise when the drive must end; look at the store at most once a second."""
+        if self._lease.lost.is_set():
+            raise _LeaseLost
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if self._run.store.exists(CANCEL):
+            raise _Cancelled(self.n_computed)
+        self.look()
+
+    def look(self) -> None:
+        """Report."""
+        tally, plan, now = self._tally, self._plan, time.monotonic()
+        elapsed = now - self._began
+        rate = (tally.n_done - self._n_before) / elapsed if self.n_computed and elapsed > 0 else 0.0
+        recent = None
+        if len(self._recent) > 2:
+            (first, n_first), (last, n_last) = self._recent[0], self._recent[-1]
+            recent = (n_last - n_first) / max(last - first, 1e-3)
+        progress = Progress(
+            identity=plan.identity,
+            n_trials=plan.n_trials,
+            n_done=tally.n_done,
+            n_failed=tally.n_failed,
+            n_blocks=plan.n_blocks,
+            n_blocks_done=tally.n_blocks_done,
+            n_reused=self._n_reused,
+            seconds=now - self._started,
+            rate=rate,
+            eta_seconds=eta(plan.n_trials - tally.n_done, rate, recent),
+            best_trial=tally.best.trial,
+            best_value=tally.best.value,
+            note=self._note,
+        )
+        self._report(progress)
+
+
+def _follow(
+    run: RunStore, plan: Plan, report: Callable[[Progress], None], started: float
+) -> Literal["free", "cancelled"]:
+    """Report what another driver gets done, until the run is committed, cancelled, or free to be taken."""
+    _, better = objective(plan)
+    counted: set[int] = set()
+    tally, n_before = Tally(better), 0
+    while True:
+        lease = lease_state(run.store)
+        new = [block for block in run.finished() if block not in counted and block < plan.n_blocks]
+        _count(tally, run, plan, new)
+        n_before = n_before if counted else tally.n_done
+        counted.update(new)
+        seconds = time.monotonic() - started
+        rate = (tally.n_done - n_before) / seconds if seconds > 0 else 0.0
+        report(
+            Progress(
+                identity=plan.identity,
+                n_trials=plan.n_trials,
+                n_done=tally.n_done,
+                n_failed=tally.n_failed,
+                n_blocks=plan.n_blocks,
+                n_blocks_done=tally.n_blocks_done,
+                n_reused=tally.n_blocks_done,
+                seconds=seconds,
+                rate=rate,
+                eta_seconds=eta(plan.n_trials - tally.n_done, rate),
+                best_trial=tally.best.trial,
+                best_value=tally.best.value,
+                followed=True,
+                note=f"driven by {lease.holder}",
+            )
+        )
+        if not lease.alive:
+            return "cancelled" if run.store.exists(CANCEL) else "free"
+        time.sleep(min(_LOOK_SECONDS, lease.ttl_seconds / 3))
+
+
+def _tally(run: RunStore, plan: Plan, blocks: list[int]) -> Tally:
+    tally = Tally(objective(plan)[1])
+    _count(tally, run, plan, blocks)
+    return tally
+
+
+def _count(tally: Tally, run: RunStore, plan: Plan, blocks: list[int]) -> None:
+    with ThreadPoolExecutor(8, "headers") as pool:
+        for header in pool.map(run.header, map(plan.block, blocks)):
+            tally.count(header.n_trials, header.n_failed, header.best_trial, header.best_value)
+
+
+def _missing(run: RunStore, plan: Plan) -> list[int]:
+    return sorted(set(range(plan.n_blocks)) - set(run.finished()))
+
+
+def _outcome(plan: Plan, manifest: Manifest, n_computed: int, started: float, followed: bool) -> Outcome:
+    return Outcome(
+        identity=plan.identity,
+        result_digest=manifest.result_digest,
+        n_trials=manifest.n_trials,
+        n_blocks=len(manifest.blocks),
+        n_computed=n_computed,
+        n_reused=len(manifest.blocks) - n_computed,
+        n_failed=manifest.n_failed,
+        seconds=time.monotonic() - started,
+        followed=followed,
+    )
+
+
+def _cancelled(run: RunStore, plan: Plan, n_computed: int, started: float, followed: bool) -> Outcome:
+    tally = _tally(run, plan, [block for block in run.finished() if block < plan.n_blocks])
+    return Outcome(
+        identity=plan.identity,
+        result_digest="",
+        n_trials=plan.n_trials,
+        n_blocks=plan.n_blocks,
+        n_computed=n_computed,
+        n_reused=tally.n_blocks_done - n_computed,
+        n_failed=tally.n_failed,
+        seconds=time.monotonic() - started,
+        followed=followed,
+        state="cancelled",
+    )
+
+
+def _pause(seconds: float, watch: _Watch) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        watch.poll()
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a drive like Ctrl-C does: the lease is given back and the cluster ended."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Drive one run as a process of its own; progress goes to standard output, a line at most every ten seconds."""
+    import argparse
+
+    from datasets.store import open_store
+    from quantbot.errors import QuantBotError
+    from sweeps.executors import dask_executor
+
+    parser = argparse.ArgumentParser(prog="python -m sweeps.run", description="Drive a submitted run to its end.")
+    parser.add_argument("root", help="URL of the store")
+    parser.add_argument("identity", help="the run's identity, 64 hexadecimal digits")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--scheduler", help="tcp://host:port or tls://host:port; default: a cluster of its own")
+    parser.add_argument("--keep-cancelled", action="store_true", help="don't overrule a cancellation")
+    options = parser.parse_args(arguments)
+    said = [0.0]
+
+    def say(progress: Progress) -> None:
+        if time.monotonic() - said[0] > 10:
+            said[0] = time.monotonic()
+            text = f"{progress.n_done} of {progress.n_trials} trials, {progress.n_failed} failed, {progress.rate:.0f}/s"
+            print(f"{text} {progress.note}".rstrip(), flush=True)
+
+    try:
+        with dask_executor(options.workers, options.threads, scheduler=options.scheduler) as executor:
+            root = open_store(options.root)
+            found = drive(root, options.identity, executor, on_progress=say, resume=not options.keep_cancelled)
+    except QuantBotError as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; finished blocks are kept", flush=True)
+        return 130
+    print(replace(found), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,286 @@
+"""The objects of one run: who writes which key, and what it means that one is there.
+
+    runs/<identity>/request.json        who asked, and the run in one line; written last by whoever submits
+                    plan.json           the first plan: partition, points and numeric profile; every driver obeys it
+                    sources.json        the strategy's source
+                    labels/<digest>.json   each name that the run was submitted under
+                    lease/<number>.json who drives it (`sweeps.lease`)
+                    blocks/<index>.rows one object per finished block (`sweeps.rows`)
+                    cancel.json         "stop": there until somebody drives the run again
+                    manifest.json       the commit marker: key, size and SHA-256 of every block, and the result digest
+                    rows.zarr/, rows.zarr.json   the same rows for anybody with xarray, and a marker: they are whole
+
+Everything is written put-if-absent, except what a heartbeat renews and `cancel.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from quantbot.errors import CorruptError, DivergenceError, InputError, NotFoundError
+from sweeps.rows import HEADER_BYTES, BlockHeader, ResultDigest, decode, decode_header
+from sweeps.trial import Block
+
+if TYPE_CHECKING:
+    from datasets.store import Store
+    from quantbot.engine import Rows
+    from sweeps.plan import Plan
+
+RUNS = "runs"
+SHORT = 12  # digits of an identity that people see
+MANIFEST_FORMAT = 1
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_BLOCK_KEY = re.compile(r"blocks/(\d{8})\.rows")
+_READERS = 8  # objects read at a time: a request to S3 is mostly waiting
+
+
+@dataclass(frozen=True)
+class BlockEntry:
+    """One block as the manifest records it."""
+
+    key: str
+    size: int
+    sha256: str
+    trial_start: int
+    trial_stop: int
+    n_failed: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The commit marker of a run: everything that its result consists of."""
+
+    identity: str
+    result_digest: str
+    n_trials: int
+    n_failed: int
+    measures: tuple[str, ...]
+    blocks: tuple[BlockEntry, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return this manifest as canonical JSON."""
+        return to_json({"format": MANIFEST_FORMAT} | asdict(self))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Manifest:
+        """Read what `to_bytes` wrote, or raise `CorruptError`."""
+        try:
+            document = json.loads(data)
+            if document.pop("format") != MANIFEST_FORMAT:
+                raise CorruptError(f"{where} has another format than {MANIFEST_FORMAT}, the one this version reads")
+            blocks = tuple(BlockEntry(**entry) for entry in document["blocks"])
+            return cls(**document | {"measures": tuple(document["measures"]), "blocks": blocks})
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptError(f"{where} can't be read: {error}") from error
+
+
+class RunStore:
+    """The objects of run `identity` in the store `root`."""
+
+    def __init__(self, root: Store, identity: str) -> None:
+        if not _IDENTITY.fullmatch(identity):
+            raise InputError(f"an identity has 64 hexadecimal digits, was {identity!r:.100}")
+        self.identity = identity
+        self.root = root
+        self.store = root.child(f"{RUNS}/{identity}")
+
+    @property
+    def url(self) -> str:
+        """Where the run's objects are."""
+        return self.store.url
+
+    def put_once(self, key: str, data: bytes) -> bool:
+        """Write an object; return False when the same bytes stood there already.
+
+        Raises
+        ------
+        DivergenceError
+            If other bytes stand there.
+        """
+        if self.store.put_new(key, data):
+            return True
+        found = self.store.get(key)
+        if found == data:
+            return False
+        raise DivergenceError(
+            f"{self.url}/{key} has SHA-256 {_sha256(found)}, but the same work gave {_sha256(data)} just now. The "
+            "strategy is not deterministic (a clock, a random draw, a global?), or the object was changed by hand"
+        )
+
+    def put_first(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one; the first stands, whatever it says."""
+        return self.store.put_new(key, data)
+
+    def read_json(self, key: str) -> dict[str, Any] | None:
+        """Return a small object as a mapping, None where there is none."""
+        try:
+            document = json.loads(self.store.get(key))
+        except NotFoundError:
+            return None
+        except ValueError as error:
+            raise CorruptError(f"{self.url}/{key} is no JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise CorruptError(f"{self.url}/{key} must be a JSON object")
+        return document
+
+    def request(self) -> dict[str, Any]:
+        """Return the request, or raise `NotFoundError`."""
+        request = self.read_json("request.json")
+        if request is None:
+            raise NotFoundError(f"no run {self.identity[:SHORT]} in {self.root.url}")
+        return request
+
+    def plan(self) -> Plan:
+        """Return the stored plan, remembered per process, since it never changes."""
+        return _plan(self.root.url, self.identity)
+
+    def labels(self) -> list[str]:
+        """Return the names that the run was submitted under, oldest first."""
+        found = [self.read_json(key) or {} for key in self.store.list("labels/")]
+        return [str(label["name"]) for label in sorted(found, key=lambda label: label.get("at_ns", 0))]
+
+    def block_key(self, index: int) -> str:
+        """Return the key of block `index`."""
+        return f"blocks/{index:08d}.rows"
+
+    def finished(self) -> list[int]:
+        """Return the indices of the blocks that are there, rising; asked of the store."""
+        matches = (_BLOCK_KEY.fullmatch(key) for key in self.store.list("blocks/"))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def header(self, block: Block) -> BlockHeader:
+        """Return the header of a finished block; remembered per process, since blocks never change."""
+        return _header(self.root.url, self.identity, block)
+
+    def read_block(self, block: Block, entry: BlockEntry | None = None) -> tuple[BlockHeader, Rows, bytes]:
+        """Return header, rows and bytes of a finished block, verified.
+
+        Raises
+        ------
+        CorruptError
+            If the object is missing, damaged, another block's, or not the one that the manifest (`entry`) names.
+        """
+        key = self.block_key(block.index)
+        where = f"{self.url}/{key}"
+        try:
+            data = self.store.get(key)
+        except NotFoundError as error:
+            raise CorruptError(
+                f"{where}: block {block.index} was there and is gone; resume computes it again"
+            ) from error
+        header, rows = decode(data, where)
+        _check_place(header, self.identity, block, where)
+        if entry is not None and (len(data), _sha256(data)) != (entry.size, entry.sha256):
+            raise CorruptError(f"{where}: the manifest names SHA-256 {entry.sha256}, found {_sha256(data)}")
+        return header, rows, data
+
+    def read_blocks(
+        self, blocks: list[Block], manifest: Manifest | None = None
+    ) -> Iterator[tuple[BlockHeader, Rows, bytes]]:
+        """Yield `read_block` of each, in order, some read ahead."""
+        entries = [manifest.blocks[block.index] if manifest else None for block in blocks]
+        with ThreadPoolExecutor(_READERS, "blocks") as pool:
+            # Batches bound the memory: a run of 10^6 trials has hundreds of MB of rows.
+            for start in range(0, len(blocks), 4 * _READERS):
+                batch = slice(start, start + 4 * _READERS)
+                yield from pool.map(self.read_block, blocks[batch], entries[batch])
+
+    def manifest(self) -> Manifest | None:
+        """Return the manifest, or None when the run isn't committed."""
+        try:
+            data = self.store.get("manifest.json")
+        except NotFoundError:
+            return None
+        manifest = Manifest.from_bytes(data, f"{self.url}/manifest.json")
+        if manifest.identity != self.identity:
+            raise CorruptError(f"{self.url}/manifest.json belongs to run {manifest.identity[:SHORT]}")
+        return manifest
+
+    def commit(self, plan: Plan) -> Manifest:
+        """Read every block back, verify it, and write the manifest; a run is done from then on."""
+        digest = ResultDigest(plan.measures)
+        entries = []
+        blocks = [plan.block(index) for index in range(plan.n_blocks)]
+        for header, rows, data in self.read_blocks(blocks):
+            digest.update(header.trial_start, rows)
+            entries.append(
+                BlockEntry(
+                    self.block_key(header.block),
+                    len(data),
+                    _sha256(data),
+                    header.trial_start,
+                    header.trial_stop,
+                    header.n_failed,
+                )
+            )
+        n_failed = sum(entry.n_failed for entry in entries)
+        manifest = Manifest(self.identity, digest.hexdigest(), plan.n_trials, n_failed, plan.measures, tuple(entries))
+        self.put_once("manifest.json", manifest.to_bytes())
+        return manifest
+
+
+def run_identities(root: Store) -> list[str]:
+    """Return the identities of all submitted runs, sorted."""
+    names = [name for name in root.folders(f"{RUNS}/") if _IDENTITY.fullmatch(name)]
+    return [name for name in names if root.exists(f"{RUNS}/{name}/request.json")]
+
+
+def to_json(document: Any) -> bytes:
+    """Return canonical JSON."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+@lru_cache(maxsize=64)
+def _plan(root_url: str, identity: str) -> Plan:
+    from datasets.store import open_store
+    from sweeps.plan import Plan
+
+    where = f"{root_url}/{RUNS}/{identity}/plan.json"
+    try:
+        plan = Plan.from_bytes(open_store(root_url).get(f"{RUNS}/{identity}/plan.json"))
+    except NotFoundError as error:
+        raise NotFoundError(f"no run {identity[:SHORT]} in {root_url}: it has no plan; submit it first") from error
+    except CorruptError as error:
+        raise CorruptError(f"{where}: {error}") from error
+    if plan.identity != identity:
+        raise CorruptError(f"{where} belongs to run {plan.identity[:SHORT]}")
+    return plan
+
+
+@lru_cache(maxsize=200_000)
+def _header(root_url: str, identity: str, block: Block) -> BlockHeader:
+    from datasets.store import open_store
+
+    run = RunStore(open_store(root_url), identity)
+    key = run.block_key(block.index)
+    where = f"{run.url}/{key}"
+    header = decode_header(run.store.get(key, 0, HEADER_BYTES), where)
+    if isinstance(header, int):
+        header = decode_header(run.store.get(key, 0, header), where)
+    if isinstance(header, int):
+        raise CorruptError(f"{where}: ends inside its header")
+    _check_place(header, identity, block, where)
+    return header
+
+
+def _check_place(header: BlockHeader, identity: str, block: Block, where: str) -> None:
+    """Refuse an object that is whole but another one's: a checksum inside it doesn't know where it belongs."""
+    expected = (identity, block.index, block.trial_start, block.trial_stop)
+    found = (header.identity, header.block, header.trial_start, header.trial_stop)
+    if expected != found:
+        raise CorruptError(
+            f"{where}: must be block {block.index} of run {identity[:SHORT]}, trials {block.trial_start} to "
+            f"{block.trial_stop}; found block {header.block} of run {header.identity[:SHORT]}, trials "
+            f"{header.trial_start} to {header.trial_stop}"
+        )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,208 @@
+"""What a worker does: one block, from the run's own plan, sources and data to one object in the store.
+
+A worker gets three plain values and opens everything itself; it gives back a receipt. Nothing here is pickled by
+value, so the package must be installed where workers run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quantbot.engine import Engine, Job, Points, Rows, TrialStatus, get_engine
+from quantbot.errors import CorruptError, RunError, StrategyError
+from sweeps.rows import canonical, describe, encode
+from sweeps.runstore import SHORT, RunStore
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan
+    from sweeps.trial import Block
+
+_KEPT_BARS = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
+_LOCK = threading.Lock()  # the threads of a worker load a plan or an instrument once, not once each
+# What says nothing about a single trial: raised to the driver, never written into rows.
+_NOT_A_TRIALS_FAULT = (StrategyError, OSError, MemoryError, ImportError, CorruptError, RunError)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a worker reports about a block that is in the store now.
+
+    Attributes
+    ----------
+    computed
+        False when the block was there already.
+    """
+
+    block: int
+    n_trials: int
+    n_failed: int
+    best_trial: int | None
+    best_value: float | None
+    seconds: float
+    computed: bool
+
+
+def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
+    """Compute one block of a run and put it into the store, unless it is there.
+
+    Raises
+    ------
+    RunError
+        If this process can't give the run's bits: other engine source, or another numeric profile.
+    DivergenceError
+        If the block is there with other bytes.
+    """
+    from datasets.store import open_store
+
+    started = time.perf_counter()
+    run = RunStore(open_store(root_url), identity)
+    with _LOCK:
+        plan = run.plan()
+    block = plan.block(block_index)
+    key = run.block_key(block_index)
+    if run.store.exists(key):
+        header = run.header(block)
+        computed = False
+    else:
+        rows = compute(root_url, identity, block)
+        name, better = objective(plan)
+        header = describe(identity, block_index, block.trial_start, rows, name, better)
+        computed = run.put_once(key, encode(header, rows))
+    return Receipt(
+        block_index,
+        header.n_trials,
+        header.n_failed,
+        header.best_trial,
+        header.best_value,
+        time.perf_counter() - started,
+        computed,
+    )
+
+
+def compute(root_url: str, identity: str, block: Block) -> Rows:
+    """Return the rows of one block, canonical; nothing is written."""
+    with _LOCK:
+        plan, engine, job = _prepare(root_url, identity)
+        bars = _bars(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, block.asset)
+    window = block.fold.window(bars.ts_end_ns)
+    points = plan.points[block.point_start : block.point_stop]
+    rows = _run(engine, job, bars, window, points, plan.measures)
+    if tuple(rows.measures) != plan.measures or len(rows) != block.n_trials:
+        raise RunError(
+            f"engine {engine.name} gave {len(rows)} rows of {tuple(rows.measures)}; the plan of run "
+            f"{identity[:SHORT]} wants {block.n_trials} of {plan.measures}"
+        )
+    return canonical(rows)
+
+
+def warm(root_url: str, identity: str) -> None:
+    """Compile what the run needs into the kernel cache that the workers of this machine share."""
+    with _LOCK:
+        _, engine, job = _prepare(root_url, identity)
+    engine.check(job)
+
+
+def load_bars(plan: Plan, asset: str) -> Any:
+    """Return the bars of one of the plan's assets, verified, and remembered by this process."""
+    with _LOCK:
+        return _bars(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, asset)
+
+
+def objective(plan: Plan) -> tuple[str, int]:
+    """Return the run's objective, and +1 when more of it is better, -1 when less is."""
+    name = plan.spec.objective.metric
+    better = {measure.name: measure.better for measure in get_engine(plan.engine).measures}.get(name, 1)
+    return name, -1 if better < 0 else 1
+
+
+def environment() -> dict[str, str]:
+    """Return what must be equal in driver and workers, as a table: versions, processor and our own sources."""
+    from sweeps.identity import engine_source_digest, numeric_profile
+
+    profile = {name: str(value) for name, value in numeric_profile().items()}
+    return profile | {"quantbot": engine_source_digest()[:SHORT], "sweeps": _sweeps_digest()[:SHORT]}
+
+
+@lru_cache(maxsize=8)
+def _prepare(root_url: str, identity: str) -> tuple[Plan, Engine, Job]:
+    from datasets.store import open_store
+
+    plan = RunStore(open_store(root_url), identity).plan()
+    check_bits(plan)
+    return plan, get_engine(plan.engine), plan.job()
+
+
+def check_bits(plan: Plan) -> None:
+    """Refuse to compute for `plan` in a process that would give other bits.
+
+    Raises
+    ------
+    RunError
+        If the engine's source or the numeric profile isn't the plan's; the message has both.
+    """
+    from sweeps.identity import numeric_profile, run_identity
+
+    if run_identity(plan.spec, plan.bundle, plan.dataset_version) != plan.identity:
+        raise RunError(
+            f"run {plan.identity[:SHORT]} was planned with another version of QuantBot's engine than the one "
+            "installed here; install that version, or submit the spec again (it gets an identity of its own)"
+        )
+    here, there = numeric_profile(), dict(plan.profile)
+    if here != there:
+        rows = [
+            f"  {name}: planned {there.get(name, '-')}, here {here.get(name, '-')}"
+            for name in sorted({*here, *there})
+            if here.get(name) != there.get(name)
+        ]
+        raise RunError(
+            f"run {plan.identity[:SHORT]} was planned on another numeric profile, so its bits can't be promised "
+            "here:\n" + "\n".join(rows) + "\nRun it where it was planned"
+        )
+
+
+@lru_cache(maxsize=_KEPT_BARS)
+def _bars(root_url: str, name: str, version: str, asset: str) -> Any:
+    from datasets.catalog import open_version
+
+    return open_version(root_url, name, version).bars(asset)
+
+
+def _run(
+    engine: Engine, job: Job, bars: Any, window: tuple[int, int], points: Points, measures: tuple[str, ...]
+) -> Rows:
+    """Run the points; where the engine raises, halve them until it is one that fails, and say so in its row."""
+    try:
+        return engine.run(job, bars, window, points)
+    except _NOT_A_TRIALS_FAULT:
+        raise
+    except Exception as error:
+        if len(points) == 1:
+            values = {name: np.full(1, np.nan) for name in measures}
+            text = " ".join(str(error).split())
+            return Rows(values, np.array([TrialStatus.FAILED], np.uint8), {0: f"{type(error).__name__}: {text}"})
+    middle = len(points) // 2
+    first = _run(engine, job, bars, window, points[:middle], measures)
+    second = _run(engine, job, bars, window, points[middle:], measures)
+    return Rows(
+        {name: np.concatenate([first.measures[name], second.measures[name]]) for name in measures},
+        np.concatenate([first.status, second.status]),
+        dict(first.reasons) | {middle + row: reason for row, reason in second.reasons.items()},
+    )
+
+
+@lru_cache(maxsize=1)
+def _sweeps_digest() -> str:
+    """Return the SHA-256 over the files that a worker runs beside the engine."""
+    from pathlib import Path
+
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
