@@ -319,9 +319,9 @@ def synthetic_bars(n_bars: int, *, seed: int = 0, price: float = 100.0) -> Bars:
     moves = 1.0 + np.clip(draw.standard_normal(n_bars) * wildness, -0.3, 0.3)
     close: Floats = price * np.cumprod(moves)
     before = np.concatenate([[price], close[:-1]])
-    opening: Floats = before * (1.0 + 0.002 * draw.uniform(-1.0, 1.0, n_bars))
-    high: Floats = np.maximum(opening, close) * (1.0 + 0.004 * draw.uniform(size=n_bars))
-    low: Floats = np.minimum(opening, close) * (1.0 - 0.004 * draw.uniform(size=n_bars))
+    opening: Floats = before * draw.uniform(0.998, 1.002, n_bars)
+    high: Floats = np.maximum(opening, close) * draw.uniform(1.0, 1.004, n_bars)
+    low: Floats = np.minimum(opening, close) * draw.uniform(0.996, 1.0, n_bars)
     volume = np.floor(draw.uniform(1_000, 100_000, n_bars))
     day_ns = 86_400_000_000_000
     ts_end_ns = np.arange(1, n_bars + 1, dtype=np.int64) * day_ns
