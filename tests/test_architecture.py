@@ -24,7 +24,7 @@ HOMES = {
     "streamlit": ("app/streamlit_app.py", "app/reads.py", "app/views/*.py"),
     "plotly": ("app/figures/*.py", "app/report.py"),
     "typer": ("app/cli.py", "app/commands/*.py"),
-    "pydantic": ("sweeps/spec.py",),
+    "pydantic": ("sweeps/spec.py", "sweeps/sections.py", "sweeps/reading.py"),
     "sqlalchemy": ("datasets/ingest/sql.py",),
     "exchange_calendars": ("datasets/calendars.py",),
     "arch": ("datasets/demo.py",),
