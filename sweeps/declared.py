@@ -11,6 +11,7 @@ from quantbot.errors import ParameterError, QuantBotError, SpecError
 from quantbot.parameters import Parameter, nearest
 from quantbot.strategies.contract import Strategy
 from sweeps.sections import AxisForm, Interval, Measures, Objective, Range, Run, Search, Values
+from sweeps.space import range_last
 from sweeps.where import parse_where
 
 MAX_PARAMETERS = 100
@@ -40,7 +41,10 @@ def spec_engine(run: Run | None) -> Engine:
 def load_declared(reference: str) -> Strategy:
     """Load the strategy that a spec names, or say under the spec's own key why not."""
     from quantbot.strategies.loader import load_strategy
+    from quantbot.strategies.registry import shipped
 
+    if reference in shipped():
+        return shipped()[reference]  # reading its sources, which the loader does, can wait for the plan
     try:
         strategy: Strategy = load_strategy(reference)
     except QuantBotError as error:
@@ -108,7 +112,7 @@ def _form_problems(form: AxisForm, parameter: Parameter, method: str) -> Iterato
         case Values():
             values = form.values
         case Range():
-            values = (form.start, form.stop)
+            values = (form.start, range_last(form))
             if parameter.kind == "integer" and not float(form.step).is_integer():
                 yield f"{place}.step: {parameter.name} takes whole numbers; found a step of {form.step}"
         case Interval():

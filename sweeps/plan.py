@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -306,7 +306,7 @@ def make_plan(
         size = min(block_points, points.n_points)
     measures = tuple(measure.name for measure in engine.measures if measure.group in (*groups, "hold"))
     n_steps = int(windows.sum()) * points.n_points
-    sources = bundle(spec.reference)
+    sources = replace(bundle(spec.reference), reference=spec.strategy.name)  # not where it lies on this machine
     return Plan(
         identity=run_identity(spec, sources, source.dataset.version),
         spec_toml=spec.to_toml(),

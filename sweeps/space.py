@@ -98,6 +98,12 @@ def axis_size(form: AxisForm) -> int:
     return 1
 
 
+def range_last(form: Range) -> float:
+    """Return the last value that a range reaches: its stop, or less where the step does not divide it."""
+    last = _exact(form.start) + (axis_size(form) - 1) * _exact(form.step)
+    return int(last) if last.denominator == 1 else float(last)
+
+
 def axis_values(form: AxisForm, parameter: Parameter) -> tuple[Column, int]:
     """Return the distinct values of an axis as its parameter's type, and how many duplicates collapsed.
 

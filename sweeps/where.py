@@ -195,7 +195,8 @@ class _Builder:
                 return self.comparison(node, depth)
             case ast.Call():
                 return self.call(node, depth)
-        raise self.error(node, f"{type(node).__name__} is not part of the language; {_HELP}")
+        found = type(node.op if isinstance(node, ast.BinOp) else node).__name__
+        raise self.error(node, f"{found} is not part of the language; {_HELP}")
 
     def constant(self, node: ast.Constant) -> _Term:
         value = node.value
