@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -202,7 +203,10 @@ def _whole_years(library: Any, name: str, first: np.datetime64, last: np.datetim
     ]
     for start, end in spans:
         try:
-            return library.get_calendar(name, start=str(start), end=str(end))
+            with warnings.catch_warnings():
+                # exchange_calendars 4.13.2 reads `Series.values` of times with a zone, which pandas 3.1 deprecates.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return library.get_calendar(name, start=str(start), end=str(end))
         except Exception as error:  # bounds, holidays it can't compute: ValueError and others, differing by calendar
             reason = error
     raise InputError(f"calendar {name} has no sessions from {first} to {last}: {reason}") from reason

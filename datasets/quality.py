@@ -196,7 +196,8 @@ def check_bars(
     findings: list[Finding] = []
     for asset in sorted(columns):
         bars = columns[asset]
-        found = _of_gaps(bars, interval_ns, zone, sessions) + _of_values(bars)
+        days = _local_days(bars.ts_end_ns, zone)
+        found = _of_gaps(bars, interval_ns, days, sessions) + _of_values(bars, days)
         found = [(rule, count, places) for rule, count, places in found if count]
         counts = {rule: count for rule, count, _ in found}
         assets[asset] = {
@@ -230,14 +231,13 @@ def _of_repairs(
     ]
 
 
-def _of_gaps(bars: BarColumns, interval_ns: int | None, zone: str, sessions: Sessions | None) -> list[_Found]:
+def _of_gaps(bars: BarColumns, interval_ns: int | None, days: Nanoseconds, sessions: Sessions | None) -> list[_Found]:
     ts = bars.ts_end_ns
     step = DAY_NS if interval_ns is None else interval_ns
     if sessions is not None and step <= DAY_NS:
         return _against_sessions(ts, interval_ns, sessions)
     distance = np.diff(ts)
     allowed = np.full(len(distance), step * 3 // 2)
-    days = _local_days(ts, zone)
     if step <= DAY_NS and not _trades_at_weekends(days):
         other_day = np.diff(days) > 0
         allowed = np.where(other_day, np.maximum(allowed, LONG_WEEKEND_NS + step % DAY_NS), allowed)
@@ -257,7 +257,7 @@ def _against_sessions(ts: Nanoseconds, interval_ns: int | None, sessions: Sessio
     return [*found, _found("missing_bars", missing, np.ones(len(missing), dtype=bool))]
 
 
-def _of_values(bars: BarColumns) -> list[_Found]:
+def _of_values(bars: BarColumns, days: Nanoseconds) -> list[_Found]:
     ts, close = bars.ts_end_ns, bars.close
     zero = bars.volume == 0
     found = [_found("no_volume" if zero.all() else "zero_volume", ts, zero)]
@@ -265,7 +265,7 @@ def _of_values(bars: BarColumns) -> list[_Found]:
     found.append(_found("non_positive_prices", ts, lowest <= 0, lambda bar: f"low {float(lowest[bar])!r}"))
     found.append(_found("stale", ts, _stale(bars), lambda bar: f"price {float(close[bar])!r}"))
     adjusted = close if bars.adjustment is None else close * bars.adjustment
-    outlying = _outlying(adjusted)
+    outlying = _outlying(adjusted, np.diff(days, prepend=days[0]) > 0)
     found.append(
         _found("outliers", ts, outlying, lambda bar: f"return {float(adjusted[bar] / adjusted[bar - 1] - 1):+.4g}")
     )
@@ -292,18 +292,22 @@ def _stale(bars: BarColumns) -> Mask:
     return stale
 
 
-def _outlying(close: NDArray[np.float64]) -> Mask:
-    """Mark simple returns far from the median in units of the median absolute deviation (of those that are not 0)."""
+def _outlying(close: NDArray[np.float64], over_night: Mask) -> Mask:
+    """Mark simple returns far from the median in units of the median absolute deviation (of those that are not 0).
+
+    Returns over a night are usual among themselves, not among those of a minute: the two are judged apart.
+    """
     outlying = np.zeros(len(close), dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        returns = close[1:] / close[:-1] - 1.0
-    usable = np.isfinite(returns) & (close[1:] > 0) & (close[:-1] > 0)
-    moved = returns[usable & (returns != 0)]
-    if len(moved) < 20:  # too few to say what is usual
-        return outlying
-    centre = np.median(moved)
-    sigma = MAD_TO_SIGMA * np.median(np.abs(moved - centre))
-    outlying[1:] = usable & (np.abs(returns - centre) > OUTLIER_MADS * sigma)
+        returns = np.append(0.0, close[1:] / close[:-1] - 1.0)
+    usable = np.isfinite(returns) & (close > 0) & (np.append(0.0, close[:-1]) > 0)
+    for kind in (over_night, ~over_night):
+        moved = returns[usable & kind & (returns != 0)]
+        if len(moved) < 20:  # too few to say what is usual
+            continue
+        centre = np.median(moved)
+        sigma = MAD_TO_SIGMA * np.median(np.abs(moved - centre))
+        outlying |= usable & kind & (np.abs(returns - centre) > OUTLIER_MADS * sigma)
     return outlying
 
 

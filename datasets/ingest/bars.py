@@ -74,16 +74,12 @@ def ingest_sources(
 
 def write_checked(root: Store, name: str, checked: Checked) -> IngestResult:
     """Write checked bars; the same content as before writes nothing."""
-    from datasets.bars import read_version, version_of, write_bars
-    from quantbot.errors import NotFoundError
+    from datasets.bars import write_bars
+    from datasets.references import references
 
-    try:
-        read_version(root, name, version_of(checked.columns, checked.meta))
-        created = False
-    except NotFoundError:
-        created = True
+    before = {pointer.version for pointer in references(root, name)}
     dataset = write_bars(root, name, checked.columns, checked.meta, checked.report.to_dict())
-    return IngestResult(dataset, checked.report, created)
+    return IngestResult(dataset, checked.report, dataset.version not in before)
 
 
 def check_sources(sources: Sequence[Source], options: BarOptions, progress: Progress | None = None) -> Checked:
