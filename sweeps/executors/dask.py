@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -86,6 +88,7 @@ class DaskExecutor:
         self._stack = contextlib.ExitStack()
         self._client: Any = None
         self._n_tasks = 0
+        self._ended = threading.Event()
         # Two drivers on one scheduler must not get each other's tasks.
         self._nonce = uuid.uuid4().hex[:8]
 
@@ -156,6 +159,7 @@ class DaskExecutor:
                         exhausted = True
                         break
                     future = self._client.submit(answer, run, item, key=self._key(label), pure=False, retries=0)
+                    future.add_done_callback(self._note_end)
                     pending[future] = item
                 if not pending:
                     return
@@ -172,6 +176,9 @@ class DaskExecutor:
             if pending:
                 with contextlib.suppress(Exception):
                     self._client.cancel(list(pending), reason="the driver stopped")
+
+    def _note_end(self, _: Any) -> None:
+        self._ended.set()
 
     def _key(self, label: str) -> str:
         self._n_tasks += 1
@@ -199,12 +206,7 @@ class DaskExecutor:
                 )
                 self._client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
             else:
-                try:
-                    self._client = stack.enter_context(
-                        distributed.Client(self._scheduler, set_as_default=False, timeout=_ANSWER_SECONDS)
-                    )
-                except OSError as error:
-                    raise RunError(f"no scheduler answers at {self._scheduler}: {error}") from error
+                self._client = stack.enter_context(_connect(self._scheduler))
             stack.callback(setattr, self, "_client", None)
             self._wait_for_workers()
             self._refuse_mixed_versions()
@@ -245,11 +247,10 @@ class DaskExecutor:
 
     def _wait(self, futures: list[Any]) -> list[Any]:
         """Return the futures that ended, after a moment at the latest."""
-        import distributed
-
-        # A cancelled future raises, and no worker may finish in that moment: both are told by the futures' status.
-        with contextlib.suppress(TimeoutError, distributed.CancelledError):
-            distributed.wait(futures, timeout=_WAIT_SECONDS, return_when="FIRST_COMPLETED")
+        # Not `distributed.wait`: it raises for a cancelled future and looks for a global client.
+        if not any(future.status != "pending" for future in futures):
+            self._ended.wait(_WAIT_SECONDS)
+        self._ended.clear()
         if self._client.status != "running":
             raise RunError(
                 f"the scheduler {self._scheduler or 'on this machine'} went away; finished blocks are in the store: "
@@ -295,6 +296,18 @@ class DaskExecutor:
     def __exit__(self, *_: object) -> None:
         with _quiet():
             self._stack.close()
+
+
+def _connect(scheduler: str) -> Any:
+    """Return a client of a running scheduler; a wrong address is noticed before Dask's long patience begins."""
+    import distributed
+
+    place = urlsplit(scheduler)
+    try:
+        socket.create_connection((str(place.hostname), place.port or 8786), _ANSWER_SECONDS).close()
+        return distributed.Client(scheduler, set_as_default=False, timeout=_ANSWER_SECONDS)
+    except OSError as error:
+        raise RunError(f"no scheduler answers at {scheduler}: {error}") from error
 
 
 def _call(run: Callable[[], R]) -> R:
