@@ -1,0 +1,428 @@
+"""The bar engine: trials on one instrument's bars, reduced to rows as they go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantbot.bars import rows as row_measures
+from quantbot.bars.columns import BUDGET_BYTES, Series, batches, wanted
+from quantbot.bars.execution import EXECUTION, SECTION, Route, prices, routes, setting
+from quantbot.bars.generate import LANES, TILE, Layout, Signature
+from quantbot.bars.template import STATE
+from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
+from quantbot.errors import DataError, InputError, ParameterError
+from quantbot.market import BAR_FIELDS, Bars, Floats
+from quantbot.measures import Measure
+from quantbot.parameters import Parameter, Value, nearest
+from quantbot.strategies.contract import POSITION, Strategy
+
+RETURNS_BYTES = 32 * 2**20  # of per-bar returns that lie in memory at once, when a tail is asked for
+FEW = 8  # so many trials are faster one by one than as a batch of lanes
+
+Indices = NDArray[np.intp]
+
+
+class BarEngine:
+    """Long, short and fractional exposure on one instrument a trial; see `quantbot.bars.execution` for how it fills."""
+
+    name = "bars"
+    dataset_kind = "bars"
+    sections: Mapping[str, tuple[Parameter, ...]] = {SECTION: EXECUTION}
+    measures: tuple[Measure, ...] = row_measures.MEASURES
+    default_groups: tuple[str, ...] = ("core", "path", "trades")
+
+    def check(self, job: Job) -> None:
+        """Compile what `job` needs for the job's own settings (warming the kernel cache), by running it on few bars.
+
+        Raises
+        ------
+        StrategyError
+            If numba can't compile the strategy; the message says where and why.
+        """
+        _checked_groups(job)
+        n = 2 * TILE
+        walk = (100.0 + np.arange(n) % 7).astype(np.float64)
+        from quantbot.market import Instrument
+
+        bars = Bars(Instrument("CHECK"), np.arange(n), walk, walk + 1.0, walk - 1.0, walk, walk, 252.0)
+        for n_points in (1, FEW + 1):
+            self.run(job, bars, (0, n), Points(n_points))
+
+    def run(self, job: Job, data: Bars, window: tuple[int, int], points: Points) -> Rows:
+        """Run every point over bars `window[0] <= t < window[1]` of `data`, flat at its start.
+
+        What comes before the window is history: indicators see it, no trade happens in it, and a decision taken on
+        its last bar does not count. A trial's result depends on nothing but its own point and the bars.
+        """
+        return Run(job, prepared(data), window, points).rows()
+
+    def replay(self, job: Job, data: Bars, window: tuple[int, int], point: Mapping[str, Value]) -> Replay:
+        """Run one point and keep everything; its row equals `run`'s bit for bit."""
+        from quantbot.bars.replay import replay
+
+        return replay(job, prepared(data), window, point)
+
+    def memory_bytes(self, job: Job, n_steps: int, n_points: int) -> int:
+        """Return an upper bound of what `run` allocates for so many points over so many steps."""
+        n_series = max(len(job.strategy.indicators), 1) + 1
+        # In memory: the series of a batch twice (as computed, and side by side for the kernel), and one in the making.
+        series = min(n_points * n_series * 8 * n_steps, BUDGET_BYTES)
+        lanes = (n_points + LANES) * 8 * (len(STATE) + 3 * len(EXECUTION) + len(job.settings) + len(self.measures))
+        returns = min((n_points + LANES) * 8 * n_steps, RETURNS_BYTES + LANES * 8 * n_steps)
+        total = 2 * series + 4 * n_series * 8 * n_steps + lanes + 8 * TILE * LANES * (n_series + 1)
+        return total + (returns if "tail" in job.groups else 0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a batch of trials left: states by name, and per trial VaR and CVaR where asked for."""
+
+    sums: dict[str, Floats]
+    tails: Floats | None
+    reasons: dict[int, str]
+
+
+class Run:
+    """Some points over one window of bars."""
+
+    def __init__(self, job: Job, data: Bars, window: tuple[int, int], points: Points) -> None:
+        self.job, self.data, self.points = job, data, points
+        self.groups = _checked_groups(job)
+        self.start, self.stop = window
+        self.n_bars = self.stop - self.start
+        if not 0 <= self.start < self.stop <= len(data):
+            raise InputError(f"a window must lie within the {len(data)} bars and not be empty; was {window}")
+        self.strategy = job.strategy
+        self.signature = signature(job.strategy)
+        self.settings = {f"{SECTION}.{p.name}": p.default for p in EXECUTION}
+        self.settings |= {**job.strategy.defaults(), **job.settings}
+        if unknown := [name for name in points.columns if name not in self.settings]:
+            raise ParameterError(
+                f"points vary {unknown[0]!r}, which {self.strategy.name} on bars has not"
+                f"{nearest(unknown[0], self.settings)}"
+            )
+        self.prices = prices(self.settings, points)
+        self.series = Series(data, window)
+        self.status = np.zeros(len(points), dtype=np.uint8)
+        self.reasons: dict[int, str] = {}
+        self.columns = {name: np.full(len(points), np.nan) for name in row_measures.names(self.groups)}
+
+    def rows(self) -> Rows:
+        """Return a row for each point."""
+        for route, chosen in routes(self.settings, self.points).items():
+            for words, part in self._by_words(chosen):
+                self._route(route, words, part)
+        if len(self.points):
+            self._hold()
+        failed = self.status != TrialStatus.OK
+        for column in self.columns.values():
+            column[failed] = np.nan
+        return Rows(self.columns, self.status, dict(sorted(self.reasons.items())))
+
+    def value(self, name: str) -> NDArray[Any] | Value:
+        """Return a setting as the points' column, or as the value of all."""
+        column = self.points.columns.get(name)
+        return self.settings[name] if column is None else column
+
+    def _by_words(self, chosen: Indices) -> list[tuple[tuple[tuple[str, str], ...], Indices]]:
+        """Group points by the values of parameters that are choices: they are written into the kernel."""
+        names = self.signature.names("word")
+        if not names:
+            return [((), chosen)]
+        found: dict[tuple[str, ...], list[int]] = {}
+        columns = [setting(self.settings, self.points, name)[chosen].tolist() for name in names]
+        for row, values in zip(chosen.tolist(), zip(*columns, strict=True), strict=True):
+            found.setdefault(values, []).append(row)
+        return [(tuple(zip(names, words, strict=True)), np.array(part)) for words, part in found.items()]
+
+    def _route(self, route: Route, words: tuple[tuple[str, str], ...], chosen: Indices) -> None:
+        _, layout = self._kernel(route, words, "single")
+        n_points = len(self.points)
+        wants = wanted(layout.columns, self.strategy.indicators, self.value, n_points, self.data.periods_per_year)
+        wants_here = tuple(type(w)(w.name, w.indicator, w.arguments, w.rows[chosen]) for w in wants)
+        most = max(RETURNS_BYTES // (8 * self.n_bars), 1) if "tail" in self.groups else len(chosen)
+        general = Route(route.fill, route.size, long_only=False)
+        for batch in batches(wants_here, len(chosen), self.n_bars, BUDGET_BYTES):
+            for first in range(0, batch.shape[0], most):
+                part = chosen[batch[first : first + most]]
+                outcome = self._step(route, words, part, wants)
+                unfit = outcome.sums["unfit"] > 0.5 if route.shared else np.zeros(part.shape[0], dtype=bool)
+                self._keep(route, outcome, part, ~unfit)
+                if unfit.any():
+                    again = part[unfit]
+                    self._keep(general, self._step(general, words, again, wants), again, np.ones(again.shape[0], bool))
+            self.series.forget()
+
+    def record(self, route: Route, kept: tuple[NDArray[Any], ...]) -> tuple[int, bool]:
+        """Step the first point and write every step into `kept`; return (number of orders, whether unfit)."""
+        words = tuple(
+            (name, setting(self.settings, self.points, name)[0].item()) for name in self.signature.names("word")
+        )
+        function, layout = self._kernel(route, words, "record")
+        wants = wanted(layout.columns, self.strategy.indicators, self.value, 1, self.data.periods_per_year)
+        count = [0]
+
+        def keeping(*arguments: Any) -> None:
+            count[0] = function(*arguments, *kept)
+
+        part = np.zeros(1, dtype=np.intp)
+        outcome = self._stepped(route, part, wants, keeping, layout, alone=True)
+        return count[0], bool(route.shared and outcome.sums["unfit"][0] > 0.5)
+
+    def _kernel(self, route: Route, words: tuple[tuple[str, str], ...], form: str) -> tuple[Any, Layout]:
+        from quantbot.bars import kernels
+
+        return kernels.kernel(
+            self.strategy, self.signature, route, self.groups, words, form, plain_python=self.job.plain_python
+        )
+
+    def _step(self, route: Route, words: tuple[tuple[str, str], ...], part: Indices, wants: tuple[Any, ...]) -> Outcome:
+        """Step the trials `part` through the window."""
+        alone = self.job.plain_python or part.shape[0] <= FEW
+        try:
+            function, layout = self._kernel(route, words, "single" if alone else "lanes")
+            return self._stepped(route, part, wants, function, layout, alone=alone)
+        except (ArithmeticError, LookupError, TypeError, AttributeError, ValueError, AssertionError, RuntimeError) as e:
+            if isinstance(e, InputError):
+                raise
+            if part.shape[0] == 1:
+                return self._failed(route, words, e)
+        # The user's function raised for one of them: find out for which.
+        outcomes = [self._step(route, words, part[i : i + 1], wants) for i in range(part.shape[0])]
+        return Outcome(
+            {name: np.concatenate([o.sums[name] for o in outcomes]) for name in outcomes[0].sums},
+            None if outcomes[0].tails is None else np.concatenate([o.tails for o in outcomes if o.tails is not None]),
+            {i: o.reasons[0] for i, o in enumerate(outcomes) if o.reasons},
+        )
+
+    def _failed(self, route: Route, words: tuple[tuple[str, str], ...], error: Exception) -> Outcome:
+        _, layout = self._kernel(route, words, "single")
+        sums = {name: np.full(1, np.nan) for name in layout.states}
+        sums["holding"] = np.zeros(1)
+        return Outcome(sums, np.full((1, 2), np.nan) if "tail" in self.groups else None, {0: reason(error)})
+
+    def _stepped(
+        self, route: Route, part: Indices, wants: tuple[Any, ...], function: Any, layout: Layout, *, alone: bool
+    ) -> Outcome:
+        n = part.shape[0]
+        width = 1 if alone else LANES
+        n_batches = -(-n // width)
+        matrices = [self.series.matrix(want, part) for want in wants if want.name in layout.columns]
+        padded = np.minimum(np.arange(n_batches * width), n - 1)  # lanes beyond the last trial repeat it
+        warm = np.max([m[2] for m in matrices], axis=0) if matrices else np.zeros(n, dtype=np.int64)
+        n_own = len(self.signature.names("number"))
+        shared_numbers = layout.numbers[: len(layout.numbers) - n_own]
+        numbers = [self.prices[name][part][padded] for name in shared_numbers]
+        numbers += [self._own(name, part, np.float64)[padded] for name in layout.numbers[len(shared_numbers) :]]
+        wholes = [self._own(name, part, np.int64)[padded] for name in layout.wholes]
+        state = self._start(layout, part[padded])
+        returns = np.empty(self.n_bars * n_batches * width if "tail" in self.groups else 1)
+        arrays = (
+            _stacked(numbers, n_batches, width, np.float64),
+            _stacked(wholes, n_batches, width, np.int64),
+            warm[padded],
+            _stacked(state, n_batches, width, np.float64),
+        )
+        finals = self._call(function, layout, matrices, padded, arrays, returns, n_batches, width, alone)
+        sums = {name: finals[:, i].reshape(-1)[:n] for i, name in enumerate(layout.states)}
+        if route.shared:
+            sums["holding"] = sums["held" if route.fill == "same_close" else "was_held"]
+        tails = None
+        if "tail" in self.groups:
+            per_trial = returns.reshape(n_batches, -1) if alone else returns.reshape(self.n_bars, -1).T
+            tails = np.array([row_measures.tail(per_trial[i]) for i in range(n)])
+        return Outcome(sums, tails, {})
+
+    def _call(
+        self,
+        function: Any,
+        layout: Layout,
+        matrices: list[tuple[Floats, NDArray[np.int64], NDArray[np.int64]]],
+        padded: NDArray[np.int64],
+        arrays: tuple[NDArray[Any], ...],
+        returns: Floats,
+        n_batches: int,
+        width: int,
+        alone: bool,
+    ) -> Floats:
+        """Call the kernel and return its states, shape (n_batches, n_states, width)."""
+        numbers, wholes, warm, state = arrays
+        tile = np.empty(max(len(layout.columns), 1) * TILE * LANES)
+        factors = np.empty(3 * TILE)
+        bars = tuple(getattr(self.data, field)[self.start : self.stop] for field in BAR_FIELDS)
+        before = float(self.data.close[max(self.start - 1, 0)])
+        multiplier = float(self.data.instrument.multiplier)
+        if not alone:
+            columns = [x for matrix, index, _ in matrices for x in (matrix, index[padded])]
+            function(
+                *bars, before, multiplier, *columns, numbers.reshape(-1), wholes.reshape(-1), warm, state.reshape(-1),
+                returns, tile, factors, n_batches,
+            )  # fmt: skip
+            return state
+        if self.job.plain_python:
+            bars = tuple(values.tolist() for values in bars)
+        for i in range(n_batches):
+            chosen = slice(i * self.n_bars, (i + 1) * self.n_bars) if "tail" in self.groups else slice(0, 1)
+            columns = [x for matrix, index, _ in matrices for x in (matrix[index[i] : index[i] + 1], index[:1] * 0)]
+            own: list[Any] = [numbers[i].reshape(-1), wholes[i].reshape(-1), warm[i : i + 1]]
+            out = state[i].reshape(-1)
+            if self.job.plain_python:
+                columns = [x.tolist() for x in columns]
+                own = [x.tolist() for x in own]
+                kept, slots = out.tolist(), factors.tolist()
+                function(*bars, before, multiplier, *columns, *own, kept, returns[chosen], tile, slots, 1)
+                out[:] = kept
+            else:
+                function(*bars, before, multiplier, *columns, *own, out, returns[chosen], tile, factors, 1)
+        return state
+
+    def _own(self, name: str, part: Indices, dtype: Any) -> NDArray[Any]:
+        return setting(self.settings, self.points, name)[part].astype(dtype)
+
+    def _start(self, layout: Layout, part: Indices) -> list[Floats]:
+        """Return each state at the window's start: flat, all in cash."""
+        cash = self.prices["initial_cash"][part]
+        first = [STATE[name][0] for name in layout.states]
+        return [cash if value is None else np.full(part.shape[0], value) for value in first]
+
+    def _keep(self, route: Route, outcome: Outcome, part: Indices, chosen: NDArray[np.bool_]) -> None:
+        """Turn the states of the `chosen` trials into measures."""
+        rows = part[chosen]
+        if not rows.shape[0]:
+            return
+        sums = {name: values[chosen] for name, values in outcome.sums.items()}
+        made = row_measures.measures(
+            sums,
+            self.prices["initial_cash"][rows],
+            self.prices["fee_rate"][rows],
+            self.n_bars,
+            self.data.periods_per_year,
+            self.groups,
+        )
+        if outcome.tails is not None:
+            made["var_95"], made["cvar_95"] = outcome.tails[chosen].T
+        for name, values in made.items():
+            self.columns[name][rows] = values
+        for i, why in outcome.reasons.items():
+            self._fail(int(part[i]), why)
+        if not route.shared:
+            for i in np.flatnonzero((sums["ruined"] >= 0.0) | (sums["undefined"] >= 0.0)).tolist():
+                self._fail(int(rows[i]), self._why(sums["ruined"][i], sums["undefined"][i]))
+
+    def _why(self, ruined: float, undefined: float) -> str:
+        if undefined >= 0.0 and not 0.0 <= ruined < undefined:
+            return f"{self.strategy.name} returned NaN at {self._when(undefined)}; a target exposure must be a number"
+        return f"ruined: equity was zero or less at {self._when(ruined)}"
+
+    def _when(self, bar: float) -> str:
+        t = self.start + int(bar)
+        return f"bar {t} ({np.datetime64(int(self.data.ts_end_ns[t]), 'ns').astype('datetime64[s]')}Z)"
+
+    def _fail(self, row: int, why: str) -> None:
+        self.status[row] = TrialStatus.FAILED
+        self.reasons[row] = why
+
+    def _hold(self) -> None:
+        values = holding(self.data, self.start, self.stop)
+        for name, value in zip(("hold_total_return", "hold_sharpe", "hold_max_drawdown"), values, strict=True):
+            self.columns[name][:] = value
+
+
+def _stacked(values: list[NDArray[Any]], n_batches: int, width: int, dtype: Any) -> NDArray[Any]:
+    """Return values per lane as (n_batches, n_values, width): a batch's lanes beside each other."""
+    if not values:
+        return np.zeros((n_batches, 1, width), dtype=dtype)
+    return np.ascontiguousarray(np.stack(values).reshape(len(values), n_batches, width).swapaxes(0, 1), dtype=dtype)
+
+
+@lru_cache(maxsize=256)
+def _signature(
+    arguments: tuple[str, ...], indicators: tuple[str, ...], kinds: tuple[tuple[str, str], ...]
+) -> Signature:
+    words = {"integer": "whole", "number": "number", "choice": "word"}
+    kind_of = {name: words[kind] for name, kind in kinds} | dict.fromkeys(indicators, "column") | {POSITION: "position"}
+    return Signature(tuple((name, kind_of.get(name, "bar")) for name in arguments))
+
+
+def signature(strategy: Strategy) -> Signature:
+    """Return what the strategy's function is called with."""
+    kinds = tuple((parameter.name, parameter.kind) for parameter in strategy.parameters)
+    return _signature(strategy.arguments, tuple(strategy.indicators), kinds)
+
+
+def reason(error: BaseException) -> str:
+    """Return why the user's function failed: type, message and the line of theirs that raised."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if "quantbot/bars" not in file and "<quantbot" not in file and "quantbot/kernels.py" not in file:
+            place = f" ({trace.tb_frame.f_code.co_name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _checked_groups(job: Job) -> frozenset[str]:
+    known = row_measures.GROUPS
+    for group in job.groups:
+        if group not in (*known, "hold"):
+            raise ParameterError(f"no measure group {group!r}; there are {', '.join(known)}{nearest(group, known)}")
+    return frozenset(job.groups) - {"hold"}
+
+
+_PREPARED: WeakKeyDictionary[Bars, Bars] = WeakKeyDictionary()
+_CHECKED: WeakSet[Bars] = WeakSet()
+_HOLDING: WeakKeyDictionary[Bars, dict[tuple[int, int], tuple[float, float, float]]] = WeakKeyDictionary()
+
+
+def prepared(data: Bars) -> Bars:
+    """Return `data` as kernels want it, checked once: contiguous, writeable float64, prices above zero."""
+    if data in _CHECKED:
+        return data
+    if data not in _PREPARED:
+        arrays = {field: _writeable(getattr(data, field)) for field in BAR_FIELDS}
+        for field in BAR_FIELDS[:4]:
+            values = arrays[field]
+            if values.shape[0] and not (values.min() > 0.0 and values.max() < np.inf):
+                t = int(np.argmax(~((values > 0.0) & (values < np.inf))))
+                raise DataError(
+                    f"{field} of {data.instrument.symbol} must be above zero and finite at every bar;"
+                    f" was {values[t]} at bar {t}"
+                )
+        if not (data.periods_per_year > 0.0 and np.isfinite(data.periods_per_year)):
+            raise DataError(
+                f"periods_per_year of {data.instrument.symbol} must be above 0; was {data.periods_per_year}"
+            )
+        if all(arrays[field] is getattr(data, field) for field in BAR_FIELDS):
+            _CHECKED.add(data)
+            return data
+        made = Bars(data.instrument, data.ts_end_ns, **arrays, periods_per_year=data.periods_per_year)
+        _PREPARED[data] = made
+    return _PREPARED[data]
+
+
+def _writeable(values: Floats) -> Floats:
+    """Return `values` itself if a kernel can take it: read-only arrays would be compiled for a second time."""
+    return np.require(values, dtype=np.float64, requirements=["C", "W"])
+
+
+def holding(data: Bars, start: int, stop: int) -> tuple[float, float, float]:
+    """Return (total return, Sharpe ratio, maximum drawdown) of buying at the window's first close and holding."""
+    known = _HOLDING.setdefault(data, {})
+    if (start, stop) not in known:
+        from quantbot.bars.kernels import hold
+
+        close = data.close[start:stop]
+        total, squares, worst = hold(close)
+        sharpe, _ = row_measures.sharpe_ratio(
+            np.array([total]), np.array([squares]), stop - start, data.periods_per_year
+        )
+        known[start, stop] = float(close[-1] / close[0]) - 1.0, float(sharpe[0]), 1.0 - worst
+    return known[start, stop]
