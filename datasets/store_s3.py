@@ -1,8 +1,8 @@
 """A store under an S3 prefix: conditional puts decide who wins.
 
-Every request goes through `_Client.call`, which alone retries: s3fs and botocore repeat a put whose answer was lost
-and then report its own first attempt as somebody else's object. Here each conditional put carries a write id, and a
-refusal after a lost answer is resolved by reading that id back.
+A put whose answer was lost is repeated by layers below us (aiohttp does so in silence on a connection that it kept),
+and then the first attempt looks like somebody else's object. So each conditional put carries a write id, and a refusal
+is believed only after that id was read back. Waiting and repeating are otherwise done here, in `_request`, alone.
 
 Nothing here caches a listing, and no client crosses a fork.
 """
@@ -57,12 +57,12 @@ class S3Store:
         answer = self._call(
             "put_object", key, Body=bytes(data), IfNoneMatch="*", Metadata={_WRITE_ID: write_id}, refused_is_none=True
         )
-        if answer is None:
-            return False
-        if answer.get("Ambiguous"):
-            head = self._call("head_object", key)
-            return bool(head["Metadata"].get(_WRITE_ID) == write_id)
-        return True
+        if answer is not None:
+            return True
+        try:
+            return bool(self._call("head_object", key)["Metadata"].get(_WRITE_ID) == write_id)
+        except NotFoundError:
+            return False  # there was one, and somebody has deleted it since
 
     def put(self, key: str, data: bytes) -> None:
         """Write or replace an object, atomically."""
@@ -166,21 +166,17 @@ class S3Store:
     ) -> Any:
         """Send one request, repeating it while that can help.
 
-        Returns None where a flag allows it: for a conditional put that was refused (the object exists), for a range
-        beyond the end. After a lost answer such a refusal says nothing: then the answer is {"Ambiguous": True}.
+        Returns None where a flag allows it: for a conditional put that was refused, for a range beyond the end.
         """
         client = _client()
         began = time.monotonic()
         pause = _FIRST_PAUSE_SECONDS
-        lost = False
         while True:
             try:
                 return client.call(method, Bucket=self._bucket, **arguments)
             except Exception as error:
                 fault = _fault(error)
-                if fault.kind == "refused" and refused_is_none:
-                    return {"Ambiguous": True} if lost else None
-                if fault.kind == "beyond" and beyond_is_none:
+                if (fault.kind == "refused" and refused_is_none) or (fault.kind == "beyond" and beyond_is_none):
                     return None
                 patience = {"later": _OUTAGE_SECONDS, "lost": _OUTAGE_SECONDS, "unreachable": _UNREACHABLE_SECONDS}
                 if time.monotonic() - began + pause > patience.get(fault.kind, 0.0):
@@ -188,7 +184,6 @@ class S3Store:
                 # Full jitter: a hundred workers that met one outage don't come back at one moment.
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-                lost = lost or fault.kind in ("lost", "later")
 
     def _error(self, fault: _Fault, method: str, key: str, endpoint: str) -> Exception:
         action = f"{method} {self.url}/{key}"
