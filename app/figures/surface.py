@@ -19,6 +19,7 @@ from app import format as fmt
 from app.figures import theme
 from quantbot.measures import Measure
 from quantbot.parameters import Value
+from sweeps.surface import CellStatus, Plane
 
 MAX_X, MAX_Y = 200, 100  # cells that a browser draws and picks in half a second (measured: app.md, section 4)
 _SVG_POINTS = 3_000  # beyond, only WebGL is quick enough; below, SVG also works where there is no WebGL
@@ -42,8 +43,8 @@ class Cells(Protocol):
     ----------
     value
         Shape (n_y, n_x), NaN where there is none.
-    n_trials
-        Shape (n_y, n_x): trials that the value was reduced from.
+    n_trials, n_planned
+        Shape (n_y, n_x): trials that the value was reduced from, and all that belong to the cell.
     """
 
     @property
@@ -54,6 +55,36 @@ class Cells(Protocol):
     def value(self) -> NDArray[np.float64]: ...  # noqa: D102
     @property
     def n_trials(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def n_planned(self) -> NDArray[Any]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Some rows and columns of a plane: as many cells as a browser can draw."""
+
+    x_values: NDArray[Any]
+    y_values: NDArray[Any]
+    value: NDArray[np.float64]
+    n_trials: NDArray[Any]
+    n_planned: NDArray[Any]
+    states: NDArray[np.uint8]
+    argbest: NDArray[np.int64]
+
+
+def window_of(plane: Plane, columns: slice = slice(None), rows: slice = slice(None)) -> Window:
+    """Cut columns and rows out of a plane, and say the state of each cell."""
+    states = trial_states(plane.value, plane.status)
+    at = rows, columns
+    return Window(
+        plane.x_values[columns],
+        plane.y_values[rows],
+        plane.value[at],
+        plane.n_trials[at],
+        plane.n_planned[at],
+        states[at],
+        plane.argbest[at],
+    )
 
 
 @dataclass(frozen=True)
@@ -63,6 +94,15 @@ class Marks:
     best: tuple[Value, ...] | None = None
     plateau: tuple[Value, ...] | None = None
     selected: tuple[Value, ...] | None = None
+
+
+def trial_states(values: NDArray[np.float64], status: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the `CellState` of cells or trials from their `CellStatus`: one that ran without a value is undefined."""
+    states = np.where(np.isfinite(values), CellState.VALUE, CellState.UNDEFINED).astype(np.uint8)
+    states[status == CellStatus.NOT_RUN] = CellState.MISSING
+    states[status == CellStatus.FAILED] = CellState.FAILED
+    states[status == CellStatus.EXCLUDED] = CellState.EXCLUDED
+    return states
 
 
 def colour_limits(values: NDArray[np.float64], measure: Measure) -> tuple[float, float]:
@@ -329,12 +369,15 @@ def _add_pickers(
             showlegend=False,
             opacity=0,
             marker={"size": 14},
-            customdata=np.column_stack([cells.value[rows, columns], cells.n_trials[rows, columns]]).astype(np.float32)
+            customdata=np.column_stack(
+                [cells.value[rows, columns], cells.n_trials[rows, columns], cells.n_planned[rows, columns]]
+            ).astype(np.float32)
             if has_value
             else None,
             text=words[states[rows, columns]] if (states[rows, columns] != CellState.VALUE).any() else None,
             hovertemplate=f"{_safe(x)} %{{x}}<br>{_safe(y)} %{{y}}<br>{_safe(title)} "
-            f"%{{customdata[0]:{fmt.axis_format(measure)}}} %{{text}}<br>trials %{{customdata[1]}}<extra></extra>",
+            f"%{{customdata[0]:{fmt.axis_format(measure)}}} %{{text}}<br>"
+            "%{customdata[1]} of %{customdata[2]} trials<extra></extra>",
         )
     )
 

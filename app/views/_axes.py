@@ -37,9 +37,7 @@ def row(parameter: Parameter, key: str, *, sampled: bool, varied: bool = False) 
     if st.session_state.get(mode_key) not in modes:
         st.session_state[mode_key] = "range" if varied else "one value"
     with mode_place:
-        mode: Mode = st.selectbox(
-            f"How {parameter.name} varies", modes, key=mode_key, label_visibility="collapsed"
-        )
+        mode: Mode = st.selectbox(f"How {parameter.name} varies", modes, key=mode_key, label_visibility="collapsed")
     with inputs:
         axis = _word(parameter, mode, key) if parameter.kind == "choice" else _numeric(parameter, mode, key)
     with size:

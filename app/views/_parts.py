@@ -15,7 +15,7 @@ from quantbot.errors import NotFoundError, QuantBotError, SpecError
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
-    from sweeps.results import RunStatus
+    from sweeps.status import RunStatus
 
 _LOG = logging.getLogger(__name__)
 _MANY = 4
@@ -54,13 +54,13 @@ def warnings(sentences: Sequence[str]) -> None:
         st.caption("  \n".join(f":orange[:material/warning:] {fmt.plain(sentence)}" for sentence in sentences))
 
 
-def scope(plan: Plan, status: RunStatus, currency: str) -> None:
+def scope(plan: Plan, name: str, status: RunStatus, currency: str) -> None:
     """Say in one line what is shown: run, trials, folds, period, data version, currency, fidelity."""
     start, end = min(fold.start_ns for fold in plan.folds), max(fold.end_ns for fold in plan.folds)
     trials = f"{fmt.count(status.n_done)} of {fmt.plural(plan.n_trials, 'trial')} done"
     failed = f"{fmt.count(status.n_failed)} failed"
     parts = [
-        f"{name_and_id(plan.spec.name, plan.identity)}",
+        name_and_id(name, plan.identity),
         f"{trials}, {failed}",
         fmt.plain(listed([fold.name for fold in plan.folds], "fold")),
         fmt.plain(f"{fmt.day(start)} to {fmt.day(end - 1)}"),

@@ -1,4 +1,4 @@
-"""Data: what is in the store, and can I trust it?"""
+"""Data: what is in the store, and whether it can be trusted."""
 
 from __future__ import annotations
 
@@ -78,16 +78,16 @@ def _catalogue_table(entries: list[Entry]) -> None:
 def _dataset(entry: Entry, view: dict[str, str], places: tuple[Any, Any, Any], gone: list[str]) -> None:
     dataset = reads.dataset(entry.name, entry.version)
     with places[0]:
-        asset = _url.choose(
-            "Asset", dataset.assets, "asset", view, default=dataset.assets[0], gone=gone
-        )
+        asset = _url.choose("Asset", dataset.assets, "asset", view, default=dataset.assets[0], gone=gone)
     bars = reads.bars(entry.name, entry.version, asset)
     window = _window(bars.ts_end_ns[0], bars.ts_end_ns[-1], places[1:], view)
     meta = dataset.meta
     facts = [
         f"**{fmt.plain(entry.name)}** `{fmt.short(entry.version)}`",
         fmt.plain(f"{asset}: {fmt.plural(len(bars), 'bar')} of {meta.interval}"),
-        fmt.plain(f"{fmt.instant(int(bars.ts_end_ns[0]), meta.zone)} to {fmt.instant(int(bars.ts_end_ns[-1]), meta.zone)}"),
+        fmt.plain(
+            f"{fmt.instant(int(bars.ts_end_ns[0]), meta.zone)} to {fmt.instant(int(bars.ts_end_ns[-1]), meta.zone)}"
+        ),
         fmt.plain(f"{bars.instrument.currency}, multiplier {bars.instrument.multiplier:g}"),
         fmt.plain(f"calendar {meta.calendar or 'unknown'}"),
         fmt.plain(f"{bars.periods_per_year:g} bars a year"),
@@ -99,8 +99,11 @@ def _dataset(entry: Entry, view: dict[str, str], places: tuple[Any, Any, Any], g
     shown = int(((bars.ts_end_ns >= window[0]) & (bars.ts_end_ns <= window[1])).sum())
     figure = bars_chart(bars, window=window)
     st.plotly_chart(figure, key="d.chart", alt=f"Price and volume of {asset}, {shown} bars")
-    st.caption(fmt.plain(f"{fmt.plural(shown, 'bar')} shown, one candle is {fmt.plural(bars_per_candle(shown), 'bar')}; "
-                         "hollow candles rise, filled ones fall; times in UTC"))  # fmt: skip
+    each = fmt.plural(bars_per_candle(shown), "bar")
+    told = (
+        f"{fmt.plural(shown, 'bar')} shown, one candle is {each}; hollow candles rise, filled ones fall; times in UTC"
+    )
+    st.caption(fmt.plain(told))
     _quality(dataset)
 
 

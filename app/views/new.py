@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +68,26 @@ def _form(entries: list[Entry]) -> str:
         row = _axes.row(parameter, f"n.{reference}.{parameter.name}", sampled=sampled, varied=varied)
         axes[parameter.name] = (parameter, row)
     search["where"] = st.text_input(
-        "Condition", key="n.where", placeholder=_where_example(strategy), help="Points for which it is false are left out."
+        "Condition",
+        key="n.where",
+        placeholder=_where_example(strategy),
+        help="Points for which it is false are left out.",
     )
     sections = _sections(engine, axes, sampled)
     folds = _folds()
     groups, metric = _measures(engine)
     try:
         document = drafts.document(
-            Draft(reference, axes=axes, sections=sections, search=search, folds=folds, groups=groups, metric=metric, **data)
+            Draft(
+                reference,
+                axes=axes,
+                sections=sections,
+                search=search,
+                folds=folds,
+                groups=groups,
+                metric=metric,
+                **data,
+            )
         )
     except QuantBotError as error:
         _parts.problem(error)
@@ -173,7 +184,9 @@ def _folds() -> dict[str, Any]:
         made: dict[str, Any] = {"method": method}
         with left:
             if method == "holdout":
-                made["test"] = st.text_input("Test", "20%", key="n.test", help="The last part, or its first day.").strip()
+                made["test"] = st.text_input(
+                    "Test", "20%", key="n.test", help="The last part, or its first day."
+                ).strip()
             else:
                 made["n"] = int(st.number_input("Number of tests", 1, 1000, 5, key="n.tests"))
         with middle:
@@ -237,7 +250,9 @@ def _estimate(plan: Any) -> None:
         st.info("Exactly this sweep is in the store already: nothing needs to be computed.")
         label = "Open it"
     elif existing is not None:
-        st.info(f"Exactly this sweep is in the store already, {existing.state}: {fmt.count(existing.n_done)} trials done.")
+        st.info(
+            f"Exactly this sweep is in the store already, {existing.state}: {fmt.count(existing.n_done)} trials done."
+        )
         label = "Go on with it"
     if st.button(label, type="primary", key="n.start", icon=":material/play_arrow:"):
         # One step without a Streamlit call in between, so that a second click can't come between the two.

@@ -15,11 +15,13 @@ from app.figures.surface import (
     Marks,
     colour_limits,
     state_counts,
+    window_of,
     surface_line,
     surface_map,
     surface_scatter,
 )
 from quantbot.measures import Measure
+from sweeps.surface import CellStatus, Plane
 
 SHARPE = Measure("sharpe", "Sharpe", "core", "ratio", 1, True, "Mean over deviation.")
 DRAWDOWN = Measure("max_drawdown", "Maximum drawdown", "core", "fraction", -1, False, "Fraction of the peak lost.")
@@ -31,6 +33,10 @@ class Cells:
     y_values: NDArray[Any]
     value: NDArray[np.float64]
     n_trials: NDArray[np.int64]
+
+    @property
+    def n_planned(self) -> NDArray[np.int64]:
+        return self.n_trials + 1
 
 
 def cells(n_x: int = 4, n_y: int = 3) -> tuple[Cells, NDArray[np.uint8]]:
@@ -194,3 +200,29 @@ def test_marker_colours__differ_between_the_two_rings() -> None:
     outer, inner = theme.outlined([1], [2], "best", "circle-open")
     assert outer.marker.line.width > inner.marker.line.width
     assert (outer.showlegend, outer.hoverinfo, inner.hoverinfo) == (False, "skip", "skip")
+
+
+def plane(n_x: int = 4, n_y: int = 3) -> Plane:
+    drawn, _ = cells(n_x, n_y)
+    counts = np.full((n_y, n_x), 2)
+    status = np.zeros((n_y, n_x), np.uint8)
+    best = np.arange(n_x * n_y).reshape(n_y, n_x)
+    return Plane(
+        "fast", "slow", "sharpe", "median", drawn.x_values, drawn.y_values, drawn.value, counts, counts, status, best
+    )  # noqa: E501
+
+
+def test_window__tells_undefined_from_failed_missing_and_excluded() -> None:
+    whole = plane()
+    whole.value[0, :] = np.nan
+    whole.status[0, :3] = CellStatus.NOT_RUN, CellStatus.FAILED, CellStatus.EXCLUDED
+    states = window_of(whole).states
+    assert states[0].tolist() == [CellState.MISSING, CellState.FAILED, CellState.EXCLUDED, CellState.UNDEFINED]
+    assert (states[1:] == CellState.VALUE).all()
+
+
+def test_window__cuts_every_array_alike() -> None:
+    part = window_of(plane(), slice(1, 3), slice(0, 2))
+    assert part.x_values.tolist() == [6, 7]
+    assert part.argbest.tolist() == [[1, 2], [5, 6]]
+    assert part.value.shape == part.states.shape == part.n_planned.shape == (2, 2)

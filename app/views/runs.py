@@ -1,0 +1,165 @@
+"""Runs: what is running, what is done, what broke; read from the store once a second."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import format as fmt
+from app import reads
+from app.views import _parts, _url
+from quantbot.errors import QuantBotError
+
+if TYPE_CHECKING:
+    from sweeps.status import RunStatus, RunSummary
+
+STATES = ("running", "waiting", "stalled", "cancelled", "done")
+_BADGES = {
+    "running": (":material/play_arrow:", "blue"),
+    "waiting": (":material/schedule:", "gray"),
+    "stalled": (":material/warning:", "orange"),
+    "cancelled": (":material/stop:", "gray"),
+    "done": (":material/check:", "green"),
+}
+_MEANINGS = {
+    "running": "A process computes it; it goes on when this page is closed.",
+    "waiting": "Submitted, but nobody computes it: start it, or wait for a runner.",
+    "stalled": "Its process died or gets nothing done; what is finished is kept.",
+    "cancelled": "Stopped on purpose; what is finished is kept.",
+    "done": "Every trial is in the store, and committed.",
+}
+_SHOWN = 30
+_WIDTHS = [3.4, 1.4, 2.4, 2.6, 2.0, 1.2, 0.9]
+
+
+@_parts.page
+def page() -> None:
+    """Show all runs."""
+    view = _url.arrive("runs", ("run",))
+    title, button = st.columns([6, 1], vertical_alignment="center")
+    title.subheader("Runs", anchor=False)
+    with button:
+        st.page_link(_url.NEW, label="New sweep", icon=":material/add:")
+    if not reads.runs():
+        st.markdown(fmt.plain(f"0 runs in {reads.store_url()}"))
+        _parts.empty("There is no run yet. A sweep is a grid of backtests over stored bars.", "New sweep", _url.NEW)
+        _url.keep("runs", {})
+        return
+    text, states = st.columns([2, 3], vertical_alignment="bottom")
+    text.text_input("Search", key="r.text", placeholder="name, strategy, dataset or identity")
+    states.pills("State", STATES, selection_mode="multi", key="r.states")
+    _live(view.get("run", ""))
+    _url.keep("runs", view)
+
+
+# The period is the store's own: once a second is what a reader sees as live, and one listing serves all viewers.
+@st.fragment(run_every=timedelta(seconds=1))
+def _live(marked: str) -> None:
+    try:
+        known = reads.runs()
+    except QuantBotError as error:
+        _parts.problem(error)
+        return
+    counts = {state: sum(1 for run in known if run.state == state) for state in STATES}
+    told = ", ".join(f"{fmt.count(number)} {state}" for state, number in counts.items() if number)
+    st.markdown(fmt.plain(f"{fmt.plural(len(known), 'run')} in {reads.store_url()}: {told}"))
+    words = str(st.session_state.get("r.text") or "").lower().split()
+    wanted = st.session_state.get("r.states") or STATES
+    shown = [run for run in known if run.state in wanted and all(word in _words(run) for word in words)]
+    shown.sort(key=lambda run: run.identity != marked)  # the one that a link names comes first; the sort is stable
+    if not shown:
+        st.info("No run is like that; clear the search or the states.")
+        return
+    _header()
+    for run in shown[:_SHOWN]:
+        _row(run)
+    if len(shown) > _SHOWN:
+        st.caption(f"The newest {_SHOWN} of {fmt.count(len(shown))}; search for others.")
+
+
+def _words(run: RunSummary) -> str:
+    return " ".join((run.name, run.strategy, run.dataset, run.identity, *run.axes)).lower()
+
+
+def _header() -> None:
+    names = ("Run", "State", "Strategy and data", "Trials", "Best", "Submitted", "")
+    for place, name in zip(st.columns(_WIDTHS), names, strict=True):
+        place.caption(name)
+
+
+def _row(run: RunSummary) -> None:
+    status = run.status
+    with st.container(border=True, key=f"run-{run.short}"):
+        name, state, what, trials, best, since, more = st.columns(_WIDTHS, vertical_alignment="center")
+        with name:
+            st.page_link(
+                _url.SURFACE, label=fmt.plain(run.name or "unnamed"), icon=":material/grid_on:",
+                query_params={"run": run.identity}, help="Open the surface",
+            )  # fmt: skip
+            st.caption(run.short)
+        icon, colour = _BADGES[run.state]
+        state.badge(run.state, icon=icon, color=colour, help=_MEANINGS[run.state])  # type: ignore[arg-type]
+        what.markdown(fmt.plain(run.strategy))
+        what.caption(fmt.plain(f"{run.dataset}, {_parts.listed(run.assets, 'asset')}"))
+        with trials:
+            _progress(status)
+        best.markdown(fmt.plain(_best(status)))
+        since.caption(fmt.plain(_since(run.submitted_ns)))
+        with more, st.popover(":material/more_horiz:", help="Details and actions"):
+            _drawer(run)
+
+
+def _progress(status: RunStatus) -> None:
+    failed = f", {fmt.count(status.n_failed)} failed" if status.n_failed else ""
+    if status.state == "done":
+        st.markdown(fmt.plain(f"{fmt.count(status.n_done)}{failed}"))
+        return
+    text = f"{fmt.count(status.n_done)} of {fmt.count(status.n_trials)}{failed}"
+    st.progress(status.n_done / max(status.n_trials, 1), text=fmt.plain(text))
+    if status.state == "running":
+        parts = [f"{fmt.count(round(status.rate))}/s"] if status.rate else ["starting"]
+        if status.eta_seconds:
+            low, high = status.eta_seconds
+            parts.append(f"{fmt.duration(low)} to {fmt.duration(high)} left")
+        st.caption(fmt.plain(", ".join(parts)))
+
+
+def _best(status: RunStatus) -> str:
+    if status.best_value is None:
+        return "none yet" if status.state != "done" else "none"
+    declared = reads.measures([status.objective])[status.objective]
+    return f"{declared.label} {fmt.measure(status.best_value, declared)}"
+
+
+def _since(submitted_ns: int) -> str:
+    return fmt.instant(submitted_ns).removesuffix(" UTC") if submitted_ns else "unknown"
+
+
+def _drawer(run: RunSummary) -> None:
+    status = run.status
+    if status.note:
+        st.caption(fmt.plain(status.note))
+    if status.driver:
+        st.caption(fmt.plain(f"Computed by {status.driver}"))
+    if run.state == "running":
+        st.caption("Stopping keeps everything that is finished.")
+        st.button("Stop", key=f"stop-{run.identity}", icon=":material/stop:", on_click=reads.stop, args=(run.identity,))
+    elif run.state != "done":
+        st.button(
+            "Go on", key=f"go-{run.identity}", icon=":material/play_arrow:", on_click=reads.resume, args=(run.identity,)
+        )
+    st.page_link(_url.NEW, label="Start another from it", icon=":material/add:", query_params={"from": run.identity})
+    st.caption("Identity")
+    st.code(run.identity, language=None, wrap_lines=True)
+    st.caption("Copy Python")
+    st.code(
+        f"from datasets.store import open_store\nfrom sweeps.results import open_run\n\n"
+        f"run = open_run(open_store({reads.store().url!r}), {run.short!r})\ntable = run.to_xarray()",
+        language="python",
+    )
+
+
+if __name__ == "__main__":
+    page()
