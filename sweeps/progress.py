@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sweeps.plan import Plan
+    from sweeps.rows import BlockHeader
     from sweeps.task import Receipt
 
 
@@ -82,21 +84,25 @@ class Best:
 
 
 class Tally:
-    """Counts of one drive: what was there, and the receipts that came."""
+    """Counts of one drive: what was there, and the receipts that came.
 
-    def __init__(self, better: int) -> None:
+    The best is sought where a choice may be made (`sweeps.task.judged_folds`), never in a test fold.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        from sweeps.task import judged_folds, objective
+
         self.n_done = 0
         self.n_failed = 0
         self.n_blocks_done = 0
-        self.best = Best(better)
+        self.best = Best(objective(plan)[1])
+        self._plan = plan
+        self._judged = frozenset(judged_folds(plan))
 
-    def add(self, receipt: Receipt) -> None:
+    def count(self, found: Receipt | BlockHeader) -> None:
         """Count one finished block."""
-        self.count(receipt.n_trials, receipt.n_failed, receipt.best_trial, receipt.best_value)
-
-    def count(self, n_trials: int, n_failed: int, best_trial: int | None, best_value: float | None) -> None:
-        """Count one finished block by its numbers."""
-        self.n_done += n_trials
-        self.n_failed += n_failed
+        self.n_done += found.n_trials
+        self.n_failed += found.n_failed
         self.n_blocks_done += 1
-        self.best.see(best_trial, best_value)
+        if self._plan.block(found.block).fold_index in self._judged:
+            self.best.see(found.best_trial, found.best_value)

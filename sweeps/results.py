@@ -25,6 +25,7 @@ from quantbot.parameters import Value, nearest
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
 from sweeps.status import RunStatus, RunSummary, list_runs, run_status
 from sweeps.surface import CellStatus, Geometry, How, Plane, Plateau, nanmedian, plane, plateau
+from sweeps.task import judged_folds, load_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -367,8 +368,6 @@ class Run:
         DivergenceError
             If `strict` and a bit differs; otherwise `mismatch` says so.
         """
-        from sweeps.task import load_bars
-
         where = self.plan.trial(trial)
         bars = load_bars(self.plan, where.asset)
         engine = get_engine(self.plan.engine)
@@ -488,11 +487,10 @@ class Run:
         names, roles = [f.name for f in self.plan.folds], [f.role for f in self.plan.folds]
         if fold in names:
             return [names.index(fold)]
-        for role in [fold] if fold else ["all", "train"]:
-            if found := [index for index, has in enumerate(roles) if has == role]:
-                return found
         if fold is None:
-            return list(range(len(names)))
+            return judged_folds(self.plan)
+        if found := [index for index, role in enumerate(roles) if role == fold]:
+            return found
         raise InputError(f"no fold {fold!r}; there are {', '.join(names)}{nearest(fold, names)}")
 
     def _assets(self, asset: str | None) -> list[int]:

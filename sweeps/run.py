@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +21,7 @@ from sweeps.executors.base import Executor, Failure, error_of
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
 from sweeps.runstore import SHORT, Manifest, RunStore
-from sweeps.task import Receipt, objective, run_block, warm
+from sweeps.task import Receipt, run_block, warm
 
 if TYPE_CHECKING:
     from datasets.store import Store
@@ -265,7 +264,8 @@ class _Watch:
         self._started = self._began = started
         self._looked = 0.0
         self._note = ""
-        self._tally = _tally(run, plan, sorted(set(range(plan.n_blocks)) - set(missing)))
+        there = sorted(set(range(plan.n_blocks)) - set(missing))
+        self._tally = run.tally(Tally(plan), [plan.block(index) for index in there])
         self._n_reused = self._tally.n_blocks_done
         self._n_before = self._tally.n_done
         self._seen: set[int] = set()
@@ -284,7 +284,7 @@ class _Watch:
         """Count a block that is in the store now."""
         if receipt.block not in self._seen:
             self._seen.add(receipt.block)
-            self._tally.add(receipt)
+            self._tally.count(receipt)
             self.n_computed += 1
             self._recent = [*self._recent[-19:], (time.monotonic(), self._tally.n_done)]
         self.look()
@@ -331,13 +331,12 @@ def _follow(
     run: RunStore, plan: Plan, report: Callable[[Progress], None], started: float
 ) -> Literal["free", "cancelled"]:
     """Report what another driver gets done, until the run is committed, cancelled, or free to be taken."""
-    _, better = objective(plan)
     counted: set[int] = set()
-    tally, n_before = Tally(better), 0
+    tally, n_before = Tally(plan), 0
     while True:
         lease = lease_state(run.store)
         new = [block for block in run.finished() if block not in counted and block < plan.n_blocks]
-        _count(tally, run, plan, new)
+        run.tally(tally, [plan.block(index) for index in new])
         n_before = n_before if counted else tally.n_done
         counted.update(new)
         seconds = time.monotonic() - started
@@ -365,18 +364,6 @@ def _follow(
         time.sleep(min(_LOOK_SECONDS, lease.ttl_seconds / 3))
 
 
-def _tally(run: RunStore, plan: Plan, blocks: list[int]) -> Tally:
-    tally = Tally(objective(plan)[1])
-    _count(tally, run, plan, blocks)
-    return tally
-
-
-def _count(tally: Tally, run: RunStore, plan: Plan, blocks: list[int]) -> None:
-    with ThreadPoolExecutor(8, "headers") as pool:
-        for header in pool.map(run.header, map(plan.block, blocks)):
-            tally.count(header.n_trials, header.n_failed, header.best_trial, header.best_value)
-
-
 def _missing(run: RunStore, plan: Plan) -> list[int]:
     return sorted(set(range(plan.n_blocks)) - set(run.finished()))
 
@@ -396,7 +383,7 @@ def _outcome(plan: Plan, manifest: Manifest, n_computed: int, started: float, fo
 
 
 def _cancelled(run: RunStore, plan: Plan, n_computed: int, started: float, followed: bool) -> Outcome:
-    tally = _tally(run, plan, [block for block in run.finished() if block < plan.n_blocks])
+    tally = run.tally(Tally(plan), [plan.block(index) for index in run.finished() if index < plan.n_blocks])
     return Outcome(
         identity=plan.identity,
         result_digest="",

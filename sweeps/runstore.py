@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datasets.store import Store
     from quantbot.engine import Rows
     from sweeps.plan import Plan
+    from sweeps.progress import Tally
 
 RUNS = "runs"
 SHORT = 12  # digits of an identity that people see
@@ -158,6 +159,13 @@ class RunStore:
     def header(self, block: Block) -> BlockHeader:
         """Return the header of a finished block; remembered per process, since blocks never change."""
         return _header(self.root.url, self.identity, block)
+
+    def tally(self, tally: Tally, blocks: list[Block]) -> Tally:
+        """Count finished blocks by their headers, and return `tally`."""
+        with ThreadPoolExecutor(_READERS, "headers") as pool:
+            for header in pool.map(self.header, blocks):
+                tally.count(header)
+        return tally
 
     def read_block(self, block: Block, entry: BlockEntry | None = None) -> tuple[BlockHeader, Rows, bytes]:
         """Return header, rows and bytes of a finished block, verified.

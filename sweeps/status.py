@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.lease import LeaseState, lease_state
-from sweeps.progress import eta
+from sweeps.progress import Tally, eta
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
 
 if TYPE_CHECKING:
@@ -183,13 +183,7 @@ def _state(run: RunStore, lease: LeaseState, silent: float, any_done: bool) -> t
 
 
 def _counts(run: RunStore, plan: Plan, blocks: list[Block]) -> dict[str, Any]:
-    from sweeps.progress import Tally
-    from sweeps.task import objective
-
-    tally = Tally(objective(plan)[1])
-    with ThreadPoolExecutor(8, "headers") as pool:
-        for header in pool.map(run.header, blocks):
-            tally.count(header.n_trials, header.n_failed, header.best_trial, header.best_value)
+    tally = run.tally(Tally(plan), blocks)
     best = tally.best
     return {"n_done": tally.n_done, "n_failed": tally.n_failed, "best_trial": best.trial, "best_value": best.value}
 

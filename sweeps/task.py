@@ -122,6 +122,14 @@ def objective(plan: Plan) -> tuple[str, int]:
     return name, -1 if better < 0 else 1
 
 
+def judged_folds(plan: Plan) -> list[int]:
+    """Return the folds that a choice may be made on: the whole period, else the training folds; never a test fold."""
+    for role in ("all", "train"):
+        if found := [index for index, fold in enumerate(plan.folds) if fold.role == role]:
+            return found
+    return list(range(len(plan.folds)))
+
+
 def environment() -> dict[str, str]:
     """Return what must be equal in driver and workers, as a table: versions, processor and our own sources."""
     from sweeps.identity import engine_source_digest, numeric_profile
