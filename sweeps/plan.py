@@ -203,7 +203,7 @@ class Plan:
                 points = Points(document["n_points"], columns)
             if points.n_points != document["n_points"]:
                 raise CorruptError(f"the plan says {document['n_points']} points, its axes give {points.n_points}")
-            return cls(
+            plan = cls(
                 identity=document["identity"],
                 spec_toml=document["spec"],
                 engine=document["engine"],
@@ -225,8 +225,12 @@ class Plan:
                 plain_python=document["plain_python"],
                 warnings=tuple(document["warnings"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+            starts = plan.block_starts
+            if starts[0] != 0 or starts[-1] != plan.n_trials or np.any(np.diff(starts) < 1):
+                raise CorruptError(f"the plan's blocks do not divide its {plan.n_trials:,} trials")
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise CorruptError(f"these bytes are no plan: {type(error).__name__}: {error}") from error
+        return plan
 
     def _place(self, trial_index: int) -> tuple[int, int, int]:
         """Return asset, fold and point index of a trial."""

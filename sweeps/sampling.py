@@ -116,8 +116,8 @@ def _uniforms(forms: Mapping[str, AxisForm], search: Search) -> Callable[[int], 
     """Return a stream of rows in [0, 1), keyed by the space and the seed alone."""
     space = {name: canonical_axis(form, search.method) for name, form in forms.items()}
     text = json.dumps([space, search.method, search.seed or 0], sort_keys=True, default=str)
-    key = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], dtype="<u8")
-    generator = np.random.Generator(np.random.Philox(key=key))
+    key = int.from_bytes(hashlib.sha256(text.encode()).digest(), "little")
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))  # sobol spawns from the sequence
     if search.method == "random":
         return lambda n_rows: generator.random((n_rows, len(forms)))
     from scipy.stats import qmc
