@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app import format as fmt
 from quantbot.engine import Job, Replay, get_engine
@@ -95,6 +96,24 @@ class Backtest:
         tail = f", {still_open} still open at the end" if still_open else ""
         return f"{fmt.plural(n_orders, 'order')}, {fmt.plural(n_trades, 'trade')}{tail}"
 
+    def monthly_returns(self) -> tuple[list[int], NDArray[np.float64]]:
+        """Return the years and the return in each of their months, shape (n_years, 13); the last column is the year's.
+
+        A month's return compounds from the equity at the end of the month before, the first one's from the initial
+        cash; NaN where there is no bar.
+        """
+        equity, months = self.replay.curves["equity"], _months(self.replay.ts_end_ns)
+        ends = np.append(np.flatnonzero(np.diff(months)), months.shape[0] - 1)
+        level = equity[ends]
+        before = np.concatenate([[float(self.settings.get("execution.initial_cash", equity[0]))], level[:-1]])
+        year, month = np.divmod(months[ends], 12)
+        table = np.full((int(year[-1] - year[0]) + 1, 13), math.nan)
+        table[year - year[0], month] = level / before - 1
+        first = np.flatnonzero(np.diff(year, prepend=year[0] - 1))
+        last = np.append(first[1:] - 1, year.shape[0] - 1)
+        table[year[first] - year[0], 12] = level[last] / before[first] - 1
+        return list(range(1970 + int(year[0]), 1971 + int(year[-1]))), table
+
     def document(self) -> dict[str, Any]:
         """Return what a script reads; measures that are undefined are null."""
         return {
@@ -178,6 +197,12 @@ def run_backtest(
     )
 
 
+def _months(ts_end_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the month of each bar, counted from January 1970."""
+    months: NDArray[np.int64] = ts_end_ns.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+    return months
+
+
 def _checked(point: Mapping[str, Value], declared: Mapping[str, Parameter]) -> dict[str, Value]:
     for name in point:
         if name not in declared:
@@ -199,24 +224,3 @@ def _pick(noun: str, wanted: str | None, known: tuple[str, ...] | list[str]) -> 
     if wanted not in known:
         raise NotFoundError(f"no {noun} {wanted!r} in the spec; there are {', '.join(known)}{nearest(wanted, known)}")
     return wanted
-
-
-def monthly_returns(replay: Replay) -> tuple[list[int], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
-    """Return the years of a trial and its return in each of their months, shape (n_years, 13); the last is the year's.
-
-    A month's return compounds from the equity at the end of the month before; NaN where the trial has no bar.
-    """
-    equity = replay.curves["equity"]
-    months = replay.ts_end_ns.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
-    ends = np.append(np.flatnonzero(np.diff(months)), months.shape[0] - 1)
-    level = equity[ends]
-    before = np.concatenate([[equity[0]], level[:-1]])
-    years = sorted(set((1970 + months[ends] // 12).tolist()))
-    table = np.full((len(years), 13), math.nan)
-    rows = 1970 + months[ends] // 12 - years[0]
-    table[rows, months[ends] % 12] = level / before - 1
-    for row in range(len(years)):
-        inside = np.flatnonzero(rows == row)
-        if inside.size:
-            table[row, 12] = level[inside[-1]] / before[inside[0]] - 1
-    return years, table

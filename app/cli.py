@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from app import terminal
-from app.commands import backtest, data, doctor, ingest, serve, strategies
+from app.commands import backtest, data, doctor, ingest, serve, strategies, sweep
 from app.commands.options import examples
 from app.doctor import require_own_datasets
 from app.terminal import EXIT_CODES, ExitCode, exit_code, print_error
@@ -45,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _group in (ingest.app, data.app, strategies.app):
+for _group in (ingest.app, data.app, strategies.app, sweep.app):
     app.add_typer(_group)
 for _module in (backtest, serve, doctor):
     _module.register(app)

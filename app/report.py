@@ -13,7 +13,6 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from app import format as fmt
-from app.backtest import monthly_returns
 from app.figures import theme
 from app.figures.trial import trial_chart
 from quantbot.errors import StoreError
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "year")
 TRADES_SHOWN = 200
-# A month's return at which its cell has the full colour: two deviations of an index's months.
-_FULL_COLOUR = 0.08
+_TRADE_COLUMNS = {"entry_ns": "entry", "exit_ns": "exit", "pnl": "profit", "n_bars": "bars"}
+# The return at which a month's and a year's cell has the full colour: two deviations of an index's.
+_FULL_MONTH, _FULL_YEAR = 0.08, 0.3
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -122,20 +122,20 @@ def _measures(trial: Backtest) -> str:
 
 
 def _months(trial: Backtest) -> str:
-    years, returns = monthly_returns(trial.replay)
+    years, returns = trial.monthly_returns()
     rows = []
     for year, row in zip(years, returns.tolist(), strict=True):
-        cells = "".join(_month_cell(value) for value in row)
+        cells = "".join(_return_cell(value, _FULL_MONTH) for value in row[:-1]) + _return_cell(row[-1], _FULL_YEAR)
         rows.append(f"<tr><th>{year}</th>{cells}</tr>")
     return _table(("", *MONTHS), rows, css="months")
 
 
-def _month_cell(value: float) -> str:
+def _return_cell(value: float, full_colour: float) -> str:
     if math.isnan(value):
         return "<td></td>"
     # Blue up, vermillion down, as everywhere; the sign is written too, so colour is never the only one.
     hue = theme.BLUE if value >= 0 else theme.VERMILLION
-    strength = round(0.55 * min(abs(value) / _FULL_COLOUR, 1) * 255)
+    strength = round(0.55 * min(abs(value) / full_colour, 1) * 255)
     return f'<td style="background:{hue}{strength:02x}">{fmt.percent(value, sign=True)}</td>'
 
 
@@ -151,7 +151,7 @@ def _trades(trial: Backtest) -> str:
         rows.append(f"<tr>{cells}</tr>")
     left_out = n_trades - len(rows)
     note = f"<p class='scope'>The last {len(rows)}; {fmt.count(left_out)} before them left out.</p>" if left_out else ""
-    return note + _table([f"n:{name.removesuffix('_ts_ns').replace('_', ' ')}" for name in shown], rows)
+    return note + _table([f"n:{_TRADE_COLUMNS.get(name, name.replace('_', ' '))}" for name in shown], rows)
 
 
 def _trade_cell(trial: Backtest, name: str, row: int) -> str:

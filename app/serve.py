@@ -34,6 +34,17 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
+def surface_path(identity: str) -> str:
+    """Return the path of a run's surface page.
+
+    Examples
+    --------
+    >>> surface_path("3fa2c41b" * 8)
+    '/surface?run=3fa2c41b3fa2'
+    """
+    return f"/surface?run={identity[:12]}"
+
+
 def free_port(wanted: int, host: str = LOCALHOST) -> int:
     """Return `wanted`, or the next port above it that nobody listens on.
 

@@ -246,6 +246,26 @@ def plateau(
     )
 
 
+def neighbourhood(
+    geometry: Geometry, values: NDArray[np.float64], *, better: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return for each point the median and the worst over itself and its neighbours, and how many neighbours count.
+
+    Parameters
+    ----------
+    values
+        Shape (n_points,): one number per point of a grid; NaN where there is none, and for no neighbour.
+
+    Returns
+    -------
+    Each of shape (n_points,); what a neighbour is says `plateau`.
+    """
+    sign = -1.0 if better < 0 else 1.0
+    around = _neighbours(geometry, np.where(np.isfinite(values), sign * values, np.nan))
+    n_neighbours = np.isfinite(around[1:]).sum(axis=0, dtype=np.int64)
+    return sign * nanmedian(around), sign * np.fmin.reduce(around, axis=0), n_neighbours
+
+
 def _neighbours(geometry: Geometry, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return shape (1 + n_steps, n_points): each point's value and those one step away, NaN where there is none."""
     steps = [(0,) if axis.kind == "choice" else (-1, 0, 1) for axis in geometry.axes]

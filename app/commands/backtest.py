@@ -59,9 +59,7 @@ def backtest(
     terminal.say(trial.title)
     for remark in trial.remarks:
         terminal.note(remark)
-    terminal.print_table(
-        ("measure", "trial", "buy and hold", "unit and meaning"), trial.table(), right=("trial", "buy and hold")
-    )
+    terminal.print_table(("measure", "trial", "buy and hold"), trial.table(), right=("trial", "buy and hold"))
     terminal.say(trial.counts())
     if report is not None:
         terminal.say(f"report: {report}")

@@ -90,7 +90,7 @@ def takes_bar_options(*, text: bool = False) -> Callable[[Callable[..., None]], 
             said = {name: given.pop(name) for name in table}
             command(**given, options=_bar_options(said))
 
-        del run.__wrapped__  # type: ignore[attr-defined]  # typer would read the signature behind it
+        del run.__wrapped__  # typer would read the signature behind it
         run.__signature__ = inspect.Signature([*first, *shared, *last])  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*first, *shared, *last]}
         return run

@@ -99,10 +99,9 @@ def sql(
 @app.command("demo", epilog=examples("quantbot ingest demo", "quantbot ingest demo --store s3://bucket/quantbot"))
 def demo(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Store the demo data: real daily index bars from the package `arch`, and a synthetic minute market."""
-    from datasets.demo import ingest_demo
-
     from app.commands.data import show_entries
     from datasets.catalog import Catalog
+    from datasets.demo import ingest_demo
 
     root = open_root(store)
     with _reading("demo data") as progress:
