@@ -344,7 +344,7 @@ def _check_symbols(symbols: list[str]) -> None:
         if not isinstance(symbol, str) or not symbol.strip() or symbol != symbol.strip() or not symbol.isprintable():
             raise DataError(f"a symbol is printable text without blanks at its ends, was {symbol!r:.100}")
         if len(symbol) > references.MAX_NAME:
-            raise DataError(f"a symbol has at most {references.MAX_NAME} characters, was {symbol:.60!r}...")
+            raise DataError(f"a symbol has at most {references.MAX_NAME} characters, was {symbol[:60]!r}...")
 
 
 def _describe(symbols: list[str], columns: Mapping[str, BarColumns]) -> tuple[list[dict[str, Any]], Nanoseconds]:

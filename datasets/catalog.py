@@ -186,7 +186,7 @@ def split_reference(reference: str) -> tuple[str | None, str]:
     if "://" not in reference and not reference.startswith(("/", "~")):
         return None, reference
     at, separator, name = reference.rpartition(f"/{references.ROOT}/")
-    if not separator:
+    if not separator or at.count("://") != reference.count("://"):
         open_store(reference.partition("@")[0])  # a place that isn't accepted at all has a better message
         raise InputError(
             f"a dataset's URL is a store, /{references.ROOT}/ and a name (s3://bucket/prefix/datasets/demo/sp500); "

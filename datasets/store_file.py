@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 
 
 class FileStore:
-    """The store in the folder `root`, which the first write makes."""
+    """The store in the folder `root`, which the first write makes.
 
-    def __init__(self, root: str | Path) -> None:
+    Parameters
+    ----------
+    temporaries
+        Where half-written files are, on the same file system. A child shares its parent's, so that a Zarr group
+        holds nothing that isn't Zarr's.
+    """
+
+    def __init__(self, root: str | Path, temporaries: str | None = None) -> None:
         self._root = os.path.abspath(os.fspath(root))
+        self._temporaries = temporaries or os.path.join(self._root, TEMPORARY)
 
     @property
     def url(self) -> str:
@@ -101,7 +109,8 @@ class FileStore:
 
     def child(self, prefix: str) -> FileStore:
         """Return the store in the folder `prefix` of this one."""
-        return FileStore(os.path.join(self._root, check_key(prefix.strip("/")))) if prefix.strip("/") else self
+        below = prefix.strip("/")
+        return FileStore(os.path.join(self._root, check_key(below)), self._temporaries) if below else self
 
     def zarr(self, prefix: str = "", read_only: bool = False) -> ZarrStore:
         """Return the folder `prefix` as a store that zarr and xarray take."""
@@ -118,8 +127,8 @@ class FileStore:
     def __repr__(self) -> str:
         return f"FileStore({self._root!r})"
 
-    def __reduce__(self) -> tuple[type[FileStore], tuple[str]]:
-        return type(self), (self._root,)
+    def __reduce__(self) -> tuple[type[FileStore], tuple[str, str]]:
+        return type(self), (self._root, self._temporaries)
 
     def _path(self, key: str) -> str:
         return os.path.join(self._root, check_key(key))
@@ -134,11 +143,10 @@ class FileStore:
     @contextmanager
     def _temporary(self, key: str, data: bytes) -> Iterator[str]:
         """Give the path of a durable file with `data` that no listing shows; it is gone afterwards."""
-        folder = os.path.join(self._root, TEMPORARY)
-        path = os.path.join(folder, uuid.uuid4().hex)
+        path = os.path.join(self._temporaries, uuid.uuid4().hex)
         try:
             with self._errors("write", key):
-                os.makedirs(folder, exist_ok=True)
+                os.makedirs(self._temporaries, exist_ok=True)
                 with open(path, "xb") as file:
                     file.write(data)
                     file.flush()
