@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantbot.engine import Engine, Points
-from quantbot.errors import SpecError
+from quantbot.errors import SpecError, TooLargeError
 from quantbot.parameters import Parameter, Value
 from quantbot.strategies.contract import Strategy
 from sweeps.declared import declared_settings
@@ -37,6 +37,8 @@ class Settings:
     def points(self, spec: Spec, limit: int = MAX_POINTS) -> tuple[tuple[Axis, ...], Points, tuple[str, ...]]:
         """Build axes and points; return them with the warnings that came up."""
         if spec.search.method != "grid":
+            if (spec.search.n or 0) > limit:
+                raise TooLargeError(f"search.n: {spec.search.n:,} points, but {limit:,} is the limit; draw fewer")
             axes, points = sample_points(self.forms, self.declared, spec.search, self.values)
             return axes, points, ()
         axes, warnings = grid_axes(self.forms, self.declared, limit)

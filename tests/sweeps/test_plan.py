@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.bars import BarColumns, BarsMeta, write_bars
+from datasets.catalog import open_dataset
 from datasets.store import open_store
-from quantbot.errors import CorruptError, InputError, NotFoundError, SpecError, TooLargeError
+from quantbot.engine import get_engine
+from quantbot.errors import CorruptError, InputError, NotFoundError, QuantBotError, SpecError, TooLargeError
 from sweeps.partition import block_starts
 from sweeps.plan import Plan, make_plan
 from sweeps.spec import load_spec, parse_spec
@@ -166,8 +168,6 @@ def test_plan__probes_the_engine(root):
 
 
 def _windows(plan, root):
-    from datasets.catalog import open_dataset
-
     dataset = open_dataset("test/two", root)
     return {asset: [fold.window(dataset.times(asset)) for fold in plan.folds] for asset in plan.assets}
 
@@ -266,6 +266,12 @@ def test_plan__of_a_trillion_trials_is_refused_at_once(root):
 def test_plan__counts_assets_and_folds_against_the_limit(root):
     with pytest.raises(TooLargeError, match=r"156 trials \(26 points x 3 folds x 2 assets\) but 100 is the limit"):
         make_plan(parse_spec(SPEC), root, probe=False, max_trials=100)
+
+
+def test_plan__counts_drawn_points_before_it_draws(root):
+    spec = changed(parameters={"fast": {"low": 2, "high": 900}}, search={"method": "random", "n": 200})
+    with pytest.raises(TooLargeError, match=r"search\.n: 200 points, but 100 is the limit"):
+        make_plan(spec, root, probe=False, max_trials=100)
 
 
 def test_plan__that_does_not_fit_into_memory_is_refused(root):
@@ -382,3 +388,73 @@ def test_bytes__keep_choices(root):
 
 def test_plan__is_a_value(plan):
     assert replace(plan, warnings=("x",)).to_bytes() != plan.to_bytes()
+
+
+# ---------------------------------------------------------------- whatever comes in
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples__are_small_enough_to_run_here(path, root):
+    plan = make_plan(load_spec(path), root, probe=False)
+    engine, job = get_engine(plan.engine), plan.job()
+    began = time.perf_counter()
+    for index in range(plan.n_blocks):
+        block = plan.block(index)
+        bars = open_dataset(plan.dataset_name, root).bars(block.asset)
+        window = block.fold.window(bars.ts_end_ns)
+        rows = engine.run(job, bars, window, plan.points[block.point_start : block.point_stop])
+        assert tuple(rows.measures) == plan.measures
+        assert not rows.reasons
+    assert time.perf_counter() - began < 30
+
+
+DATES = st.dates(np.datetime64("1999-01-01").astype(object), np.datetime64("2003-01-01").astype(object))
+NUMBERS = st.sampled_from([0, 1, 2, 5, 5.0, 7.5, 20, 60, 250, 399, 400, 1000, -1, 1e9])
+LENGTHS = st.sampled_from(["20%", "99.9%", "30d", "1h", 1, 2, 20, 150, 399, 10**9])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    parameters=st.dictionaries(
+        st.sampled_from(["fast", "slow", "short", "execution.fee_bps", "execution.stop_loss"]),
+        NUMBERS
+        | st.lists(NUMBERS, min_size=1, max_size=4).map(lambda values: {"values": values})
+        | st.tuples(NUMBERS, NUMBERS, NUMBERS).map(lambda v: dict(zip(("start", "stop", "step"), v, strict=True)))
+        | st.tuples(NUMBERS, NUMBERS, st.sampled_from(["linear", "log"])).map(
+            lambda v: dict(zip(("low", "high", "scale"), v, strict=True))
+        )
+        | st.tuples(NUMBERS, NUMBERS, st.integers(1, 9)).map(lambda v: dict(zip(("low", "high", "n"), v, strict=True))),
+        max_size=3,
+    ),
+    search=st.sampled_from(
+        [
+            {},
+            {"where": "fast < slow"},
+            {"where": "fast / (slow - 20) > 1 or execution.fee_bps % 5 == 0"},
+            {"method": "random", "n": 30},
+            {"method": "sobol", "n": 30, "where": "fast > 3"},
+        ]
+    ),
+    folds=st.just({})
+    | LENGTHS.map(lambda test: {"method": "holdout", "test": test})
+    | DATES.map(lambda test: {"method": "holdout", "test": test})
+    | st.tuples(LENGTHS, LENGTHS, st.integers(0, 30)).map(
+        lambda v: {"method": "walk_forward", **dict(zip(("train", "test", "purge"), v, strict=True))}
+    )
+    | st.integers(1, 1000).map(lambda n: {"method": "walk_forward", "n": n}),
+    period=st.dictionaries(st.sampled_from(["start", "end"]), DATES, max_size=2),
+    assets=st.sampled_from([None, ["AAA"], ["BBB", "AAA"], ["CCC"]]),
+)
+def test_plan__of_any_spec_is_a_plan_or_an_error_of_ours(root, parameters, search, folds, period, assets):
+    data = {"dataset": "test/two", **period, **({"assets": assets} if assets else {})}
+    try:
+        plan = make_plan(
+            changed(parameters=parameters, search=search, folds=folds, data=data), root, probe=False, max_trials=20_000
+        )
+    except QuantBotError as error:
+        plan, message = None, str(error)
+        assert 0 < len(message) < 5_000
+    if plan is not None:
+        again = Plan.from_bytes(plan.to_bytes())
+        assert again.to_bytes() == plan.to_bytes()
+        assert plan.block_starts[-1] == plan.n_trials == plan.n_points * len(plan.folds) * len(plan.assets)
