@@ -80,7 +80,6 @@ def _ingest_indices(root: Store, name: str, title: str, indices: tuple[_Index, .
     from datasets.ingest.bars import ingest_sources
     from datasets.ingest.csv import CsvReader
     from datasets.ingest.options import BarOptions
-    from datasets.ingest.reading import Source
 
     options = BarOptions(time_format="%m/%d/%Y", calendar="XNYS", interval="1d", title=title, source=SOURCE)
     sources = []
@@ -88,7 +87,7 @@ def _ingest_indices(root: Store, name: str, title: str, indices: tuple[_Index, .
         path = folder / index.file
         if not path.is_file():
             raise NotFoundError(f"{path} is not there: this version of arch ships no {index.title}; install arch>=7.2")
-        sources.append(Source(str(path), "line", index.symbol, path.stat().st_size, CsvReader(path, options)))
+        sources.append(CsvReader(path, options).source(index.symbol))
     return ingest_sources(root, name, sources, options)
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.calendars import periods_per_year
+from datasets.calendars import DAY_NS, periods_per_year
 from datasets.columns import BarColumns
-from datasets.ingest.options import BarOptions
+from datasets.ingest.options import BarOptions, Interval
 from datasets.ingest.reading import Source, read_rows
 from datasets.ingest.rows import Repairs, Rows
 from datasets.ingest.rules import apply_bar_rules, apply_order_rules, fill_gaps
 from datasets.ingest.stamps import Stamped, stamp_ends
 from datasets.ingest.table import Problems
-from datasets.quality import QualityReport, check_bars
+from datasets.quality import Finding, QualityReport, check_bars
 from datasets.schema import BarsMeta
 from quantbot.errors import DataError, InputError, QuantBotError
 from quantbot.market import BAR_FIELDS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datasets.store import Store
 
 Progress = Callable[[float, str], None]
+_ENOUGH_TO_COUNT_NS = 60 * DAY_NS
 _READ, _CHECKED = 0.7, 0.85  # shares of the whole that the progress shows
 
 
@@ -126,17 +127,27 @@ def _check(sources: Sequence[Source], options: BarOptions, tell: Progress) -> Ch
         rows = fill_gaps(rows, stamped.sessions, stamped.interval, repairs)
     columns = _columns(rows)
     meta = _meta(columns, stamped, options, sources)
+    interval = stamped.interval
     report = check_bars(
         columns,
-        interval_ns=None
-        if stamped.interval.daily_or_longer and stamped.interval.n == 1 and stamped.interval.unit == "d"
-        else stamped.interval.ns,
+        interval_ns=None if interval == Interval(1, "d") else interval.ns,
         zone=meta.zone,
         sessions=stamped.sessions,
         repairs=repairs.counts,
         repair_places=repairs.places,
     )
+    if options.periods_per_year is None and stamped.sessions is None and interval.ns < 7 * DAY_NS:
+        report = _remark_short_history(report, columns)
     return Checked(columns, meta, report)
+
+
+def _remark_short_history(report: QualityReport, columns: Mapping[str, BarColumns]) -> QualityReport:
+    longest = max(int(bars.ts_end_ns[-1] - bars.ts_end_ns[0]) for bars in columns.values())
+    if longest >= _ENOUGH_TO_COUNT_NS:
+        return report
+    text = "days are too short a history to count a year's bars by; name a calendar or pass periods_per_year"
+    remark = Finding("*", "short_history", "info", longest // DAY_NS + 1, text)
+    return replace(report, findings=(*report.findings, remark))
 
 
 def _columns(rows: Rows) -> dict[str, BarColumns]:
@@ -185,8 +196,7 @@ def _periods(columns: Mapping[str, BarColumns], stamped: Stamped) -> float:
 
 
 def _file_names(sources: Sequence[Source]) -> str:
-    """Name the files without their folders: those differ from machine to machine, and a version must not."""
-    names = [source.name.rsplit("/", 1)[-1] for source in sources]
+    names = [source.said for source in sources]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from datasets.ingest.bars import IngestResult
+    from datasets.ingest.reading import Source
     from datasets.store import Store
 
 BLOCK = 8 << 20  # bytes that are parsed at a time
@@ -66,14 +67,10 @@ def ingest_csv(
         If the options don't fit the file.
     """
     from datasets.ingest.bars import ingest_sources
-    from datasets.ingest.reading import Source
 
     options = options or BarOptions()
-    sources = [
-        Source(str(path), "line", stem(path), path.stat().st_size, CsvReader(path, options))
-        for path in list_files(paths)
-    ]
-    return ingest_sources(root, name, sources, options, progress)
+    files = list_files(paths)
+    return ingest_sources(root, name, [CsvReader(path, options).source() for path in files], options, progress)
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,13 @@ class CsvReader:
 
     path: Path
     options: BarOptions
+
+    def source(self, symbol: str | None = None) -> Source:
+        """Give the file as a source; the symbol of its rows, where nothing else names one, is the file's name."""
+        from datasets.ingest.reading import Source
+
+        size = self.path.stat().st_size
+        return Source(str(self.path), "line", symbol or stem(self.path), size, self, origin=self.path.name)
 
     def __call__(self, problems: Problems) -> Iterator[Chunk]:
         """Yield the rows with the roles' columns as text; lines of a wrong width go to `problems`."""

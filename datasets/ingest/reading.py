@@ -40,6 +40,8 @@ class Source:
         Called with the list of problems, yields the rows.
     ordered
         Whether the order of its rows means anything (not in the result of a query).
+    origin
+        What the dataset says of it, where that is not `name`.
     """
 
     name: str
@@ -48,6 +50,12 @@ class Source:
     size: int
     chunks: Callable[[Problems], Iterator[Chunk]]
     ordered: bool = True
+    origin: str = ""
+
+    @property
+    def said(self) -> str:
+        """What is stored of it beside the data: a file without its folder, which differs from machine to machine."""
+        return self.origin or self.name
 
 
 def read_rows(
@@ -57,7 +65,7 @@ def read_rows(
 
     Within a symbol the sources stand in the order of their first times, each source's rows in its own order.
     """
-    names = tuple((source.name, source.unit) for source in sources)
+    names = tuple((source.name, source.unit, source.said) for source in sources)
     symbols: dict[str, int] = {}
     parts: list[tuple[Kind, Rows]] = []
     total = sum(source.size for source in sources) or 1
@@ -127,14 +135,14 @@ class _Part:
         if bad.any():
             for row in np.flatnonzero(bad) if self._options.allows("drop_invalid") else ():
                 symbol = list(self._symbols)[codes[row]] if codes[row] >= 0 else "*"
-                self._repairs.add(symbol, "drop_invalid", place(chunk.source, chunk.unit, int(chunk.lines[row])))
+                self._repairs.add(symbol, "drop_invalid", place(self._source.said, chunk.unit, int(chunk.lines[row])))
         self._ts_ns.append(ts_ns[good])
         self._codes.append(codes[good])
         self._lines.append(chunk.lines[good])
         for role, values in numbers.items():
             self._numbers.setdefault(role, []).append(values[good])
 
-    def rows(self, names: tuple[tuple[str, str], ...], symbols: tuple[str, ...]) -> Rows:
+    def rows(self, names: tuple[tuple[str, str, str], ...], symbols: tuple[str, ...]) -> Rows:
         ts_ns = np.concatenate(self._ts_ns)
         return Rows(
             ts_ns,
@@ -157,7 +165,7 @@ class _Part:
             empty = bad & _empty(values)
             for row in np.flatnonzero(empty):
                 symbol = list(self._symbols)[codes[row]] if codes[row] >= 0 else "*"
-                self._repairs.add(symbol, "fill_volume", place(chunk.source, chunk.unit, int(chunk.lines[row])))
+                self._repairs.add(symbol, "fill_volume", place(self._source.said, chunk.unit, int(chunk.lines[row])))
             numbers, bad = np.where(empty, 0.0, numbers), bad & ~empty
         self._refuse(chunk, role, bad, lambda value: explain_number(value, **marks))
         return numbers, bad

@@ -30,7 +30,7 @@ class Rows:
     line
         Shape (n_rows,): line or row in its source, from 1.
     sources
-        What messages call each source, and what its `line` counts.
+        What messages call each source, what its `line` counts, and what is stored of it beside the data.
     """
 
     ts_ns: Nanoseconds
@@ -39,7 +39,7 @@ class Rows:
     source: Codes
     line: Lines
     symbols: tuple[str, ...]
-    sources: tuple[tuple[str, str], ...]
+    sources: tuple[tuple[str, str, str], ...]
 
     def __len__(self) -> int:
         return int(self.ts_ns.shape[0])
@@ -67,8 +67,13 @@ class Rows:
 
     def where(self, row: int) -> str:
         """Name the place of one row."""
-        name, unit = self.sources[self.source[row]]
+        name, unit, _ = self.sources[self.source[row]]
         return place(name, unit, int(self.line[row]))
+
+    def origin(self, row: int) -> str:
+        """Name the place of one row as it is stored, without the folder of a file."""
+        _, unit, said = self.sources[self.source[row]]
+        return place(said, unit, int(self.line[row]))
 
     def report(self, problems: Problems, mask: Mask, rule: str, what: Callable[[int], str], hint: str = "") -> None:
         """Add every row of `mask` to `problems`, the first ones with their place and what `what` says of them."""
@@ -102,6 +107,6 @@ class Repairs:
             of_symbol = found[rows.symbol[found] == code]
             symbol = rows.symbols[code]
             for row in of_symbol[:N_PLACES]:
-                self.add(symbol, policy, rows.where(int(row)))
+                self.add(symbol, policy, rows.origin(int(row)))
             if len(of_symbol) > N_PLACES:
                 self.add(symbol, policy, count=len(of_symbol) - N_PLACES)

@@ -102,7 +102,7 @@ def fill_gaps(rows: Rows, sessions: Sessions, interval: Interval, repairs: Repai
             close = flat.numbers["close"]
             flat = flat.with_numbers(open=close, high=close, low=close, volume=np.zeros(len(missing)))
             for row in range(len(flat)):
-                repairs.add(symbol, "fill_gaps", f"after {flat.where(row)}")
+                repairs.add(symbol, "fill_gaps", f"after {flat.origin(row)}")
             part = concatenate([part, flat])
             part = part.take(np.argsort(part.ts_ns, kind="stable"))
         parts.append(part)
