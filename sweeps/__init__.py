@@ -1,1 +1,51 @@
 """Many trials, one table of rows: spec, plan, run, results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quantbot.lazy import exports
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan, make_plan
+    from sweeps.results import Run, open_run
+    from sweeps.run import Outcome, drive
+    from sweeps.spec import Spec, load_spec, parse_spec
+    from sweeps.status import list_runs, run_status
+    from sweeps.submit import cancel, start_driver, submit
+
+_HOMES = {
+    "Outcome": "sweeps.run",
+    "Plan": "sweeps.plan",
+    "Run": "sweeps.results",
+    "Spec": "sweeps.spec",
+    "cancel": "sweeps.submit",
+    "drive": "sweeps.run",
+    "list_runs": "sweeps.status",
+    "load_spec": "sweeps.spec",
+    "make_plan": "sweeps.plan",
+    "open_run": "sweeps.results",
+    "parse_spec": "sweeps.spec",
+    "run_status": "sweeps.status",
+    "start_driver": "sweeps.submit",
+    "submit": "sweeps.submit",
+}
+
+__all__ = [
+    "Outcome",
+    "Plan",
+    "Run",
+    "Spec",
+    "cancel",
+    "drive",
+    "list_runs",
+    "load_spec",
+    "make_plan",
+    "open_run",
+    "parse_spec",
+    "run_status",
+    "start_driver",
+    "submit",
+]
+
+__getattr__ = exports(__name__, _HOMES)
