@@ -29,16 +29,17 @@ def _name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def _environment(store: Path) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "QUANTBOT_STORE": str(store), "PATH": path, "NO_COLOR": "1", "COLUMNS": "160"}
+    kept = {name: value for name, value in os.environ.items() if name != "QUANTBOT_STORE"}
+    return {**kept, "PATH": path, "NO_COLOR": "1", "COLUMNS": "160"}
 
 
 @pytest.mark.parametrize("page", _with("python", "console"), ids=_name)
 def test_code_blocks__run_in_order_as_a_reader_would_type_them(page: Path, tmp_path: Path) -> None:
     """Python blocks of a page share one file; `$` lines of its console blocks run in a shell between them."""
     text = page.read_text(encoding="utf-8")
-    environment = _environment(tmp_path / "store")
+    environment = _environment()
     (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
     python: list[str] = []
     for language, body in BLOCK.findall(text):
