@@ -187,9 +187,9 @@ class S3Store:
 
     def _error(self, fault: _Fault, method: str, key: str, endpoint: str) -> Exception:
         action = f"{method} {self.url}/{key}"
-        if fault.kind == "missing":
+        if fault.kind == "missing" and method != "list_objects_v2":
             return NotFoundError(f"no object {key!r} in {self.url}")
-        if fault.kind == "no bucket":
+        if fault.kind in ("no bucket", "missing"):
             return StoreError(f"there is no bucket {self._bucket!r} at {endpoint}; make it, or check the name")
         if fault.kind == "denied":
             return StoreError(
