@@ -43,12 +43,12 @@ def test_range__gives_the_nearest_float_of_every_decimal(first, rise, n_steps, d
 
 
 def test_range__counts_without_building():
-    began = time.perf_counter()
+    began = time.process_time()
     form = Range(start=0, stop=10**15, step=1)
     assert axis_size(form) == 10**15 + 1
     with pytest.raises(TooLargeError, match=r"1,000,000,000,000,001 values but 1,000,000 is the limit"):
         axis_values(form, REAL)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_interval__is_even_on_its_scale():
@@ -132,10 +132,10 @@ def test_grid__without_a_point_is_refused():
 
 def test_grid__of_a_trillion_is_refused_by_arithmetic():
     axes = [Axis(f"p{i}", np.arange(1000), "integer") for i in range(4)]
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(TooLargeError, match=r"1,000,000,000,000 points .* 10,000,000 is the limit"):
         grid_points(axes)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_grid__empty_axis_is_refused():
@@ -145,7 +145,7 @@ def test_grid__empty_axis_is_refused():
 
 def test_grid__of_a_million_points_is_quick_and_light():
     axes = [Axis(name, np.arange(100), "integer") for name in ("a", "b", "c")]
-    began = time.perf_counter()
+    began = time.process_time()
     points = grid_points(axes, "a <= b or c < 50")
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert points.n_points == 5050 * 100 + 4950 * 50

@@ -117,7 +117,7 @@ def test_sampling__writes_numbers_that_a_person_can_type_again():
 
 
 def test_sampling__of_half_a_million_points_is_quick():
-    began = time.perf_counter()
+    began = time.process_time()
     _, points = sample(n=500_000, where="fast < 300")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert points.n_points == 500_000
