@@ -100,10 +100,11 @@ def check_lookahead(
 
     values = _settings(strategy, settings or {})
     bars = bars if bars is not None else _long_enough(strategy, values, seed)
-    compiled = _compiled(strategy, compilable)
-    first = _warm_up(_series(strategy, values, bars))
+    series = _series(strategy, values, bars)
+    first = _warm_up(series)
     if first >= len(bars) - 2:
         raise StrategyError(f"{strategy.name} is not warm before bar {first} of {len(bars)}; check it on more bars")
+    compiled = _compiled(strategy, compilable, _question(strategy, values, series, bars, first, 0.0))
     moves = np.linspace(first, len(bars) - 2, n_cuts).astype(np.int64)
     leaks: list[_Leak] = []
     n_checks = 0
@@ -206,14 +207,17 @@ def _warm_up(series: Mapping[str, Floats]) -> int:
     return first
 
 
-def _compiled(strategy: Strategy, compilable: Callable[..., Any]) -> Callable[..., float]:
+def _compiled(strategy: Strategy, compilable: Callable[..., Any], question: list[Value]) -> Callable[..., float]:
     """Return the compiled decision, or raise with what numba says in few lines."""
+    from quantbot.bars.kernels import cannot_compile
+    from quantbot.kernels import compiling
+
     decide: Callable[..., float] = compilable(strategy.decide)
-    try:
-        decide(*[1.0] * len(strategy.arguments))
-    except Exception as error:
-        text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        raise StrategyError(f"{strategy.name} can't be compiled: {type(error).__name__}: {text[:600]}") from error
+    with compiling(decide):
+        try:
+            decide(*question)
+        except Exception as error:
+            raise StrategyError(cannot_compile(strategy, error)) from error
     return decide
 
 
@@ -243,13 +247,13 @@ def _question(
     bars: Bars,
     row: int,
     position: float,
-) -> list[float]:
-    def known(name: str) -> float:
+) -> list[Value]:
+    def known(name: str) -> Value:
         if name in series:
             return float(series[name][row])
         if name == POSITION:
             return position
-        return float(getattr(bars, name)[row]) if name in BAR_FIELDS else float(values[name])
+        return float(getattr(bars, name)[row]) if name in BAR_FIELDS else values[name]
 
     return [known(name) for name in strategy.arguments]
 
@@ -317,7 +321,7 @@ def synthetic_bars(n_bars: int, *, seed: int = 0, price: float = 100.0) -> Bars:
     draw = np.random.Generator(np.random.Philox(seed))
     wildness = 0.005 + 0.02 * (np.arange(n_bars) // 64 % 2)
     moves = 1.0 + np.clip(draw.standard_normal(n_bars) * wildness, -0.3, 0.3)
-    close: Floats = price * np.cumprod(moves)
+    close: Floats = np.multiply(price, np.cumprod(moves), dtype=np.float64)
     before = np.concatenate([[price], close[:-1]])
     opening: Floats = before * draw.uniform(0.998, 1.002, n_bars)
     high: Floats = np.maximum(opening, close) * draw.uniform(1.0, 1.004, n_bars)
