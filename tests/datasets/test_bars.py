@@ -255,7 +255,7 @@ def test_killed_writer__leaves_no_dataset_and_does_not_disturb_the_next(store_ur
     close = np.linspace(1, 2, 100)
     columns = {"A": BarColumns(np.arange(100), close, close, close, close, close)}
     meta = BarsMeta("Some bars", "drawn", "1d", 252.0)
-    for n_objects in (5, 16):
+    for n_objects in (5, 16) if store_url.startswith("file") else (16,):
         command = [sys.executable, "-c", KILLED, store_url, str(n_objects)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
             assert writer.stdout.readline() == b"half way\n"
