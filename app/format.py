@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from quantbot.measures import Measure
 
-THIN = "\u202f"  # narrow no-break space: groups digits and keeps a number with its unit
+SPACE = "\u00a0"  # no-break space: groups digits and keeps a number with its unit; a narrow one is lost in tables
 MINUS = "\u2212"
 UNDEFINED = "undefined"
 _FULL_DIGITS = 7
@@ -26,7 +26,7 @@ def count(value: float) -> str:
 
     Examples
     --------
-    >>> count(1_000_000).replace(THIN, " "), count(12_400_000).replace(THIN, " ")
+    >>> count(1_000_000).replace(SPACE, " "), count(12_400_000).replace(SPACE, " ")
     ('1 000 000', '12.4 M')
     """
     if not math.isfinite(value):
@@ -35,7 +35,7 @@ def count(value: float) -> str:
         return _grouped(value, 0)
     for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if abs(value) >= limit:
-            return f"{value / limit:.1f}{THIN}{prefix}"
+            return f"{value / limit:.1f}{SPACE}{prefix}"
     raise AssertionError("unreachable")
 
 
@@ -48,7 +48,7 @@ def percent(value: float, decimals: int = 1, *, sign: bool = False) -> str:
     """Write a fraction as a percentage: ``-12.3 %``."""
     if not math.isfinite(value):
         return UNDEFINED
-    return f"{_grouped(100 * value, decimals, sign=sign)}{THIN}%"
+    return f"{_grouped(100 * value, decimals, sign=sign)}{SPACE}%"
 
 
 def money(value: float, currency: str = "") -> str:
@@ -56,7 +56,7 @@ def money(value: float, currency: str = "") -> str:
     if not math.isfinite(value):
         return UNDEFINED
     text = _grouped(value, 0 if abs(value) >= 10_000 else 2)
-    return f"{text}{THIN}{currency}" if currency else text
+    return f"{text}{SPACE}{currency}" if currency else text
 
 
 def price(value: float) -> str:
@@ -92,13 +92,13 @@ def measure(value: float, declared: Measure, *, currency: str = "", reason: str 
         case "fraction" | "fraction per year":
             return percent(value, sign=declared.signed) + ("/year" if declared.unit == "fraction per year" else "")
         case "bars":
-            return f"{_grouped(value, 0 if value == int(value) else 1)}{THIN}bars"
+            return f"{_grouped(value, 0 if value == int(value) else 1)}{SPACE}bars"
         case "count":
             return count(value) if value == int(value) else _grouped(value, 1)
         case "money":
             return money(value, currency)
         case "per year":
-            return f"{_grouped(value, 1)}{THIN}/year"
+            return f"{_grouped(value, 1)}{SPACE}/year"
 
 
 def axis_format(declared: Measure) -> str:
@@ -131,24 +131,24 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds) or seconds < 0:
         return "unknown"
     if seconds < 1:
-        return f"{max(round(1000 * seconds), 1)}{THIN}ms"
+        return f"{max(round(1000 * seconds), 1)}{SPACE}ms"
     if seconds < 9.95:
-        return f"{seconds:.1f}{THIN}s"
+        return f"{seconds:.1f}{SPACE}s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole}{THIN}s"
+        return f"{whole}{SPACE}s"
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     first = next(index for index, (amount, _) in enumerate(parts) if amount)
-    return " ".join(f"{amount}{THIN}{unit}" for amount, unit in parts[first : first + 2] if amount)
+    return " ".join(f"{amount}{SPACE}{unit}" for amount, unit in parts[first : first + 2] if amount)
 
 
 def size(n_bytes: float) -> str:
     """Write a number of bytes in binary units: ``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(n_bytes) < 1024:
-            return f"{n_bytes:.0f}{THIN}{unit}" if unit == "B" else f"{n_bytes:.1f}{THIN}{unit}"
+            return f"{n_bytes:.0f}{SPACE}{unit}" if unit == "B" else f"{n_bytes:.1f}{SPACE}{unit}"
         n_bytes /= 1024
-    return f"{n_bytes:.1f}{THIN}TiB"
+    return f"{n_bytes:.1f}{SPACE}TiB"
 
 
 def instant(ts_ns: int, zone: str | None = None) -> str:
@@ -183,7 +183,7 @@ def plain(text: object) -> str:
 
 def _grouped(value: float, decimals: int, *, sign: bool = False) -> str:
     rounded = round(value, decimals) + 0.0  # + 0.0: no "-0.00"
-    text = f"{abs(rounded):,.{decimals}f}".replace(",", THIN)
+    text = f"{abs(rounded):,.{decimals}f}".replace(",", SPACE)
     if rounded < 0:
         return MINUS + text
     return f"+{text}" if sign and rounded > 0 else text

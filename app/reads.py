@@ -158,7 +158,7 @@ def cost(plan: Plan, workers: int) -> dict[str, str]:
     seconds = estimate.core_seconds / workers
     return {
         "Work": f"{fmt.duration(estimate.core_seconds)} of one core",
-        "Time": f"about {fmt.duration(0.8 * seconds)} to {fmt.duration(1.5 * seconds + 5)}, with starting the workers",
+        "Time": f"{fmt.duration(seconds + 2)} to {fmt.duration(1.5 * seconds + 8)}, with starting the workers",
         "Memory": f"{fmt.size(estimate.memory_bytes)} for each worker",
         "Bars": f"{fmt.count(estimate.n_bars)} bar-steps over {fmt.size(estimate.data_bytes)} of data",
         "Rows": fmt.size(estimate.rows_bytes),

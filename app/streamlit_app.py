@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from app.doctor import require_own_datasets
 
+ICON = Path(__file__).with_name("icon.png")  # a file of ours: an icon by name would be fetched from another host
 PAGES = (
     ("runs", "Runs", ":material/list:", "What is running, what is done, what broke."),
     ("new", "New sweep", ":material/add:", "What a sweep will cost, and whether it is allowed; then start it."),
@@ -17,7 +20,7 @@ PAGES = (
 
 def main() -> None:
     """Show the page that the URL names."""
-    st.set_page_config(page_title="QuantBot", page_icon=":material/grid_on:", layout="wide")
+    st.set_page_config(page_title="QuantBot", page_icon=str(ICON), layout="wide")
     require_own_datasets()
     pages = [
         st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, help=sentence)

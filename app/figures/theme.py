@@ -80,14 +80,17 @@ def line(
 def outlined(
     x: list[Any], y: list[Any], name: str, symbol: str, *, size: int = 16, colour: str = "black"
 ) -> list[go.Scatter]:
-    """Return a marker drawn twice, white under dark: a single ring vanishes on a dark cell."""
-    shared: dict[str, Any] = {"x": x, "y": y, "mode": "markers", "hoverinfo": "skip", "legendgroup": name}
+    """Return a marker drawn twice, white under dark: a single ring vanishes on a dark cell.
+
+    Parameters
+    ----------
+    symbol
+        An open one ("circle-open"), whose line has the marker's colour.
+    """
+    shared: dict[str, Any] = {"x": x, "y": y, "mode": "markers", "hoverinfo": "skip", "legendgroup": name, "name": name}
     return [
         go.Scatter(
-            **shared,
-            name=name,
-            showlegend=False,
-            marker={"symbol": symbol, "size": size, "line": {"width": 5, "color": "white"}},
-        ),
-        go.Scatter(**shared, name=name, marker={"symbol": symbol, "size": size, "line": {"width": 2, "color": colour}}),
+            **shared, showlegend=show, marker={"symbol": symbol, "size": size, "color": ink, "line": {"width": width}}
+        )
+        for ink, width, show in (("white", 5, False), (colour, 2, True))
     ]

@@ -63,7 +63,7 @@ def _numeric(parameter: Parameter, mode: Mode, key: str) -> AxisDraft:
         example = ", ".join(dict.fromkeys(fmt.value(number) for number in (start, parameter.default, stop)))
         text = st.text_input(parameter.name, example, key=f"{key}.list", label_visibility="collapsed")
         return AxisDraft(mode, values=text)
-    left, middle, right = st.columns(3)
+    left, middle, right = st.columns(3, gap="xsmall")
     with left:
         first = _number(parameter, "from", start, key)
     with middle:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datasets.catalog import Entry
 
 KEYS = ("dataset", "asset", "d.from", "d.to")
-_SEVERITY = {"error": ":red-badge[error]", "warning": ":orange-badge[warning]", "info": ":gray-badge[note]"}
 
 
 @_parts.page
@@ -138,15 +137,24 @@ def _quality(dataset: Dataset) -> None:
         st.markdown("Nothing was found: no gap, duplicate, impossible bar or outlier.")
     rows = [
         {
-            "severity": str(finding.get("severity", "")),
-            "rule": str(finding.get("rule", "")),
+            "severity": finding.get("severity", ""),
+            "asset": finding.get("asset", ""),
+            "finding": finding.get("text", ""),
             "count": finding.get("count", 0),
-            "first places": ", ".join(str(place) for place in finding.get("places", [])[:5]),
+            "first places": ", ".join(_placed(place) for place in finding.get("places", [])[:5]),
+            "rule": finding.get("rule", ""),
         }
         for finding in findings
     ]
     if rows:
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Findings of the quality report")
+
+
+def _placed(place: dict[str, Any]) -> str:
+    """Write where a finding is: its time, and what stands there."""
+    ts_ns = place.get("ts_end_ns")
+    words = [fmt.instant(ts_ns)] if ts_ns is not None else []
+    return " ".join([*words, str(place.get("text") or "")]).strip()
 
 
 if __name__ == "__main__":

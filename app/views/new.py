@@ -63,6 +63,7 @@ def _form(entries: list[Entry]) -> str:
     search = _search()
     sampled = search["method"] != "grid"
     axes: dict[str, tuple[Any, AxisDraft]] = {}
+    st.caption("One value, a list (5, 10, 20), or a range: from, to, step.")
     for place, parameter in enumerate(strategy.parameters):
         varied = place < 2 and parameter.kind != "choice"
         row = _axes.row(parameter, f"n.{reference}.{parameter.name}", sampled=sampled, varied=varied)

@@ -38,9 +38,9 @@ _WIDTHS = [3.4, 1.4, 2.4, 2.6, 2.0, 1.2, 0.9]
 def page() -> None:
     """Show all runs."""
     view = _url.arrive("runs", ("run",))
-    title, button = st.columns([6, 1], vertical_alignment="center")
+    title, button = st.columns([5, 2], vertical_alignment="center")
     title.subheader("Runs", anchor=False)
-    with button:
+    with button.container(horizontal=True, horizontal_alignment="right"):
         st.page_link(_url.NEW, label="New sweep", icon=":material/add:")
     if not reads.runs():
         st.markdown(fmt.plain(f"0 runs in {reads.store_url()}"))
@@ -93,7 +93,7 @@ def _row(run: RunSummary) -> None:
     status = run.status
     with st.container(border=True, key=f"run-{run.short}"):
         name, state, what, trials, best, since, more = st.columns(_WIDTHS, vertical_alignment="center")
-        with name:
+        with name.container(gap=None):
             st.page_link(
                 _url.SURFACE, label=fmt.plain(run.name or "unnamed"), icon=":material/grid_on:",
                 query_params={"run": run.identity}, help="Open the surface",
@@ -101,8 +101,9 @@ def _row(run: RunSummary) -> None:
             st.caption(run.short)
         icon, colour = _BADGES[run.state]
         state.badge(run.state, icon=icon, color=colour, help=_MEANINGS[run.state])  # type: ignore[arg-type]
-        what.markdown(fmt.plain(run.strategy))
-        what.caption(fmt.plain(f"{run.dataset}, {_parts.listed(run.assets, 'asset')}"))
+        with what.container(gap=None):
+            st.markdown(fmt.plain(run.strategy))
+            st.caption(fmt.plain(f"{run.dataset}, {_parts.listed(run.assets, 'asset')}"))
         with trials:
             _progress(status)
         best.markdown(fmt.plain(_best(status)))

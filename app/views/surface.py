@@ -198,14 +198,14 @@ def _answer(
         left.markdown(fmt.plain(f"No trial of fold {controls.fold} has a {measure.label}."))
         return
     top = best[0]
-    with left.container(border=True):
+    with left.container(border=True, height="stretch"):
         text = fmt.measure(float(top["measures"][measure.name]), measure)
         st.metric("Best single trial", text, help="Its interval is unknown: a maximum of many trials flatters.")
         point = top["point"]
         st.caption(fmt.plain(f"{fmt.point(point)}{_edge(shown, point)}"))
         _card.trial_link(shown, int(top["trial"]), "Open best", view)
     if plateau is not None:
-        with middle.container(border=True):
+        with middle.container(border=True, height="stretch"):
             st.metric(
                 "Plateau", fmt.measure(plateau.score, measure),
                 help=f"Median of a point and its {plateau.n_neighbours} neighbours: less luck than the best.",
@@ -215,7 +215,7 @@ def _answer(
             fold, asset = _place(shown, controls)
             _card.trial_link(shown, shown.plan.trial_index(plateau.point_index, asset, fold), "Open plateau", view)
     hold = f"hold_{measure.name}"
-    with right.container(border=True):
+    with right.container(border=True, height="stretch"):
         if hold in top["measures"]:
             st.metric("Buy and hold", fmt.measure(float(top["measures"][hold]), shown.measures[hold]))
             st.caption("the same asset and fold")
@@ -279,7 +279,7 @@ def _behind(window: Any, n_cells: int, controls: Controls) -> str:
     each = (
         "one trial a square" if most == 1 else f"a square is the {_how(controls.how)} of up to {fmt.count(most)} trials"
     )
-    return f"{fmt.plural(n_cells, 'square')}, {each}; colours end at the 2nd and 98th percentile of the whole run. Click one."
+    return f"{fmt.plural(n_cells, 'square')}, {each}; colours end at 2 and 98 % of the whole run. Click one."
 
 
 def _window(axis: Axis, most: int, key: str, view: dict[str, str]) -> slice:
@@ -378,8 +378,8 @@ def _sampled(shown: Shown, controls: Controls, best: list[dict[str, Any]], view:
             figure, key="s.map", on_select=_on_cell, selection_mode="points", alt=_alt(shown, controls, best),
             config={"displayModeBar": False},
         )  # fmt: skip
-XX
-        )
+        told = f"{fmt.plural(shown.plan.n_points, 'point')} drawn at random, each mark a trial. Click one."
+        st.caption(fmt.plain(told))
     with card:
         if point is None:
             _card.invite()

@@ -13,7 +13,7 @@ from app import format as fmt
 from app import reads
 from app.figures.trial import trial_chart
 from app.views import _parts, _shown, _url
-from quantbot.errors import NotFoundError
+from quantbot.errors import NotFoundError, QuantBotError
 
 if TYPE_CHECKING:
     from app.views._shown import Shown
@@ -74,34 +74,34 @@ def _back(shown: Shown, view: dict[str, str]) -> None:
 
 def _chips(shown: Shown, trial: int, row: dict[str, Any], view: dict[str, str]) -> None:
     """Show the point, each parameter with one step to either side."""
+    axes = shown.plan.axes
     for key in [key for key in view if key.startswith(_url.POINT)]:
         del view[key]
     view |= {f"{_url.POINT}{name}": fmt.value(value) for name, value in row["point"].items()}
     axes = shown.plan.axes
-    columns = st.columns([1] * min(max(len(axes) + 2, 3), _CHIPS))
-    facts = [(axis.name, row["point"][axis.name], axis) for axis in axes]
-    for number, (name, value, axis) in enumerate(facts):
-        with columns[number % len(columns)].container(border=True):
+    facts = [(name, fmt.value(value)) for name, value in row["point"].items()]
+    facts += [("asset", row["asset"]), ("fold", row["fold"])]
+    stepped = {axis.name: axis.values.tolist() for axis in axes if not axis.sampled and axis.kind != "choice"}
+    places: list[Any] = []
+    for number, (name, text) in enumerate(facts):
+        places = places if number % _CHIPS else st.columns(min(len(facts), _CHIPS))
+        with places[number % _CHIPS].container(border=True, height="stretch", gap="xsmall"):
             st.caption(fmt.plain(name))
-            st.markdown(f"**{fmt.plain(fmt.value(value))}**")
-            if not axis.sampled and axis.kind != "choice":
-                _steps(shown, row, name, axis.values.tolist())
-    for number, (name, value) in enumerate((("asset", row["asset"]), ("fold", row["fold"])), start=len(facts)):
-        with columns[number % len(columns)].container(border=True):
-            st.caption(name)
-            st.markdown(f"**{fmt.plain(value)}**")
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                if name in stepped:
+                    _step(shown, row, name, stepped[name], -1)
+                st.markdown(f"**{fmt.plain(text)}**", width="content")
+                if name in stepped:
+                    _step(shown, row, name, stepped[name], +1)
 
 
-def _steps(shown: Shown, row: dict[str, Any], name: str, values: list[Any]) -> None:
-    at = values.index(row["point"][name])
-    places = st.columns(2)
-    for place, label, step in zip(places, ("−1", "+1"), (-1, 1), strict=True):  # noqa: RUF001
-        neighbour = _neighbour(shown, row, name, values, at + step)
-        with place:
-            st.button(
-                label, key=f"t.step.{name}.{step}", disabled=neighbour is None, type="tertiary",
-                on_click=_go, args=(neighbour,), help=f"{name} one step {'down' if step < 0 else 'up'}",
-            )  # fmt: skip
+def _step(shown: Shown, row: dict[str, Any], name: str, values: list[Any], step: int) -> None:
+    neighbour = _neighbour(shown, row, name, values, values.index(row["point"][name]) + step)
+    st.button(
+        "", key=f"t.step.{name}.{step}", disabled=neighbour is None, type="tertiary",
+        icon=":material/remove:" if step < 0 else ":material/add:", on_click=_go, args=(neighbour,),
+        help=fmt.plain(f"{name} one step {'down' if step < 0 else 'up'}"),
+    )  # fmt: skip
 
 
 def _neighbour(shown: Shown, row: dict[str, Any], name: str, values: list[Any], at: int) -> int | None:
@@ -118,7 +118,14 @@ def _go(trial: int | None) -> None:
 
 
 def _replayed(shown: Shown, trial: int, row: dict[str, Any], view: dict[str, str]) -> None:
-    replay, seconds = reads.replay(shown.identity, shown.mark, trial)
+    try:
+        replay, seconds = reads.replay(shown.identity, shown.mark, trial)
+    except QuantBotError as error:
+        st.warning("This trial can't be replayed here; below is the stored row.")
+        _parts.problem(error)
+        _headline(shown, row["measures"], "")
+        _measures(shown, row["measures"], "")
+        return
     if replay.equal is False:
         st.error(fmt.plain(f"Not the stored row: {replay.mismatch}"))
     else:

@@ -15,10 +15,10 @@ from app.figures.surface import (
     Marks,
     colour_limits,
     state_counts,
-    window_of,
     surface_line,
     surface_map,
     surface_scatter,
+    window_of,
 )
 from quantbot.measures import Measure
 from sweeps.surface import CellStatus, Plane
@@ -106,7 +106,7 @@ def test_map__marks_best_plateau_and_selection_twice() -> None:
     figure = draw(*cells(), marks=Marks(best=(5, 80.0), plateau=(6, 100), selected=(8, 150.5)))
     assert legend(figure) == {"best", "plateau", "selected"}
     rings = [trace for trace in figure.data if trace.name == "best"]
-    assert [ring.marker.line.color for ring in rings] == ["white", "black"]
+    assert [ring.marker.color for ring in rings] == ["white", "black"]
     assert (rings[0].x[0], rings[0].y[0]) == ("5", "80")
 
 
@@ -209,7 +209,7 @@ def plane(n_x: int = 4, n_y: int = 3) -> Plane:
     best = np.arange(n_x * n_y).reshape(n_y, n_x)
     return Plane(
         "fast", "slow", "sharpe", "median", drawn.x_values, drawn.y_values, drawn.value, counts, counts, status, best
-    )  # noqa: E501
+    )
 
 
 def test_window__tells_undefined_from_failed_missing_and_excluded() -> None:

@@ -9,7 +9,7 @@ from quantbot.measures import Measure
 
 
 def spaced(text: str) -> str:
-    return text.replace(fmt.THIN, " ").replace(fmt.MINUS, "-")
+    return text.replace(fmt.SPACE, " ").replace(fmt.MINUS, "-")
 
 
 def declared(unit: str, *, signed: bool = False) -> Measure:
