@@ -62,15 +62,6 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], block: s
     assert done.returncode == 0, f"{block}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", _with("toml"), ids=_name)
-def test_toml_blocks__are_valid_specs(page: Path) -> None:
-    from sweeps.spec import parse_spec
-
-    for body in _blocks(page, "toml"):
-        if body.lstrip().startswith(("version", "#")):
-            parse_spec(body)
-
-
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links__lead_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
