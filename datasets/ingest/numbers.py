@@ -94,6 +94,8 @@ def explain_number(value: object, *, decimal: str = ".", thousands: str = "") ->
     for mark in (",", ".", "'", " ", "_"):
         if mark not in (decimal, thousands) and _plain(text, decimal, mark) is not None and mark in text:
             return f"has a separator {mark!r}; pass thousands={mark!r} (or decimal={mark!r}) if it is one"
+    if decimal == "." and _WHOLE.fullmatch(text.replace(",", ".", 1)):
+        return "has a decimal comma; pass decimal=','"
     return "is not a number"
 
 
