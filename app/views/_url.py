@@ -84,6 +84,5 @@ def choose(
             gone.append(f"{label} {wanted!r} of the link is not here")
         st.session_state[key] = codes.get(wanted or "", default)
     chosen: T = st.selectbox(label, options, key=key, format_func=text, **more)
-    if code(chosen) != code(default):
-        view[key] = code(chosen)
+    view[key] = code(chosen)  # written even at its default, which may change one day
     return chosen

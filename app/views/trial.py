@@ -39,10 +39,10 @@ def page() -> None:
         )
         return
     shown = _shown.show(reads.find_run(view["run"]))
+    _parts.scope(shown.plan, shown.name, shown.status, reads.currency(shown.plan))
+    _back(shown, view)
     trial = _trial_index(shown, view)
     row = shown.run.row(trial)
-    _parts.scope(shown.plan, shown.name, shown.status, reads.currency(shown.plan, row["asset"]))
-    _back(shown, view)
     _chips(shown, trial, row, view)
     if row["state"] == "failed":
         st.error(fmt.plain(f"This trial failed: {row['reason']}"))
