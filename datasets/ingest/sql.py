@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -108,21 +109,23 @@ class SqlReader:
 
     def _chunks(self, connection: Connection) -> Iterator[Chunk]:
         _read_only(connection)
-        result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS).execute(self._statement())
-        if not result.returns_rows:
-            raise InputError(f"{self.label}: the statement returns no rows; it must be a SELECT")
-        headings = list(result.keys())
-        chosen = choose_columns(self.label, headings, len(headings), self.options)
-        names = {role: headings[at] for role, at in chosen.items()}
-        n_rows = 0
-        for rows in result.partitions(CHUNK_ROWS):
-            by_column = list(zip(*rows, strict=True))
-            lines = np.arange(n_rows + 1, n_rows + len(rows) + 1, dtype=np.int64)
-            columns = {
-                role: _to_arrow(by_column[at], self.label, role, headings[at], n_rows) for role, at in chosen.items()
-            }
-            n_rows += len(rows)
-            yield Chunk(self.label, "row", columns, names, lines)
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
+        with streaming.execute(self._statement()) as result:  # closes the cursor also where a column is missing
+            if not result.returns_rows:
+                raise InputError(f"{self.label}: the statement returns no rows; it must be a SELECT")
+            headings = list(result.keys())
+            chosen = choose_columns(self.label, headings, len(headings), self.options)
+            names = {role: headings[at] for role, at in chosen.items()}
+            n_rows = 0
+            for rows in result.partitions(CHUNK_ROWS):
+                by_column = list(zip(*rows, strict=True))
+                lines = np.arange(n_rows + 1, n_rows + len(rows) + 1, dtype=np.int64)
+                columns = {
+                    role: _to_arrow(by_column[at], self.label, role, headings[at], n_rows)
+                    for role, at in chosen.items()
+                }
+                n_rows += len(rows)
+                yield Chunk(self.label, "row", columns, names, lines)
 
     def _statement(self) -> Any:
         import sqlalchemy
@@ -164,11 +167,21 @@ def _engine(parsed: URL) -> Engine:
         if not Path(path).is_file():  # sqlite would make an empty database of that name
             raise NotFoundError(f"{path} is not there: no SQLite database to read")
     try:
-        return sqlalchemy.create_engine(parsed, poolclass=NullPool, hide_parameters=True)
+        engine = sqlalchemy.create_engine(parsed, poolclass=NullPool, hide_parameters=True)
     except ImportError as error:
         raise InputError(f"{parsed.drivername} needs a driver that is not installed: {error.name}") from None
     except sqlalchemy.exc.NoSuchModuleError:
         raise InputError(f"SQLAlchemy knows no database {parsed.drivername!r}; install its dialect") from None
+    sqlalchemy.event.listen(engine, "handle_error", _close_cursor)
+    return engine
+
+
+def _close_cursor(context: Any) -> None:
+    """Close the cursor of a statement that failed: SQLAlchemy 2.1 leaves psycopg's server-side one open."""
+    cursor = getattr(context.execution_context, "cursor", None)
+    if cursor is not None:
+        with suppress(Exception):
+            cursor.close()
 
 
 def _read_only(connection: Connection) -> None:

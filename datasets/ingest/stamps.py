@@ -103,8 +103,8 @@ def _place_on_zone(rows: Rows, options: BarOptions, problems: Problems, repairs:
 
 def _interval(rows: Rows, kind: Kind, options: BarOptions) -> Interval:
     interval = Interval.parse(options.interval) if options.interval is not None else infer_interval(rows)
-    if interval is None and kind == "date":
-        interval = Interval(1, "d")
+    if options.interval is None and kind == "date" and (interval is None or interval.ns < 7 * DAY_NS):
+        interval = Interval(1, "d")  # dates a few days apart are daily bars with holes
     if interval is None:
         raise DataError(
             f"the interval between bars can't be told from {len(rows)} rows of {rows.sources[0][0]}: "
