@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from quantbot.errors import DivergenceError, RunError, StrategyError
+from quantbot.errors import CorruptError, DivergenceError, RunError, StrategyError
 from sweeps.executors.base import Executor, Failure, error_of
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
@@ -157,12 +157,20 @@ def _drive(
     from sweeps.publish import publish
 
     try:
-        missing = _missing(run, plan)
-        _compute(run, plan, missing, executor, lease, report, started)
-        manifest = run.commit(plan)
+        n_computed, manifest = 0, None
+        while manifest is None:
+            missing = _missing(run, plan)
+            try:
+                _compute(run, plan, missing, executor, lease, report, started)
+                n_computed += len(missing)
+                manifest = run.commit(plan)
+            except CorruptError:
+                # Bytes that contradict their own digest are nobody's result: without them the block is missing.
+                if n_computed > 2 * plan.n_blocks or not run.discard_damaged(plan):
+                    raise
         publish(run, plan, manifest)
         lease.note = "done"
-        return _outcome(plan, manifest, len(missing), started, followed)
+        return _outcome(plan, manifest, n_computed, started, followed)
     except _Stopped as stop:
         lease.note = "cancelled" if isinstance(stop, _Cancelled) else ""
         raise
@@ -375,7 +383,7 @@ def _outcome(plan: Plan, manifest: Manifest, n_computed: int, started: float, fo
         n_trials=manifest.n_trials,
         n_blocks=len(manifest.blocks),
         n_computed=n_computed,
-        n_reused=len(manifest.blocks) - n_computed,
+        n_reused=max(len(manifest.blocks) - n_computed, 0),
         n_failed=manifest.n_failed,
         seconds=time.monotonic() - started,
         followed=followed,

@@ -200,6 +200,27 @@ class RunStore:
                 batch = slice(start, start + 4 * _READERS)
                 yield from pool.map(self.read_block, blocks[batch], entries[batch])
 
+    def discard_damaged(self, plan: Plan) -> list[int]:
+        """Remove the blocks that contradict their own digest or place on two readings, and return their indices.
+
+        Only before the commit: afterwards the manifest says what must be there, and damage is an error.
+        """
+        damaged = []
+        for index in self.finished():
+            if index >= plan.n_blocks or not self._is_damaged(plan.block(index)):
+                continue
+            if self._is_damaged(plan.block(index)):
+                self.store.delete(self.block_key(index))
+                damaged.append(index)
+        return damaged
+
+    def _is_damaged(self, block: Block) -> bool:
+        try:
+            self.read_block(block)
+        except CorruptError:
+            return True
+        return False
+
     def manifest(self) -> Manifest | None:
         """Return the manifest, or None when the run isn't committed."""
         try:

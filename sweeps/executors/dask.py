@@ -49,7 +49,12 @@ _START_SECONDS = 60.0
 
 
 def dask_executor(
-    workers: int = 2, threads: int = 1, processes: bool = True, scheduler: str | None = None
+    workers: int = 2,
+    threads: int = 1,
+    processes: bool = True,
+    scheduler: str | None = None,
+    *,
+    dashboard: bool = False,
 ) -> DaskExecutor:
     """Return the executor that runs blocks on Dask; a context manager that ends what it started.
 
@@ -64,19 +69,21 @@ def dask_executor(
         Whether workers are processes of their own or live in this one.
     scheduler
         Address of a running scheduler in place of all that: ``tcp://host:port`` or ``tls://host:port``.
+    dashboard
+        Whether a cluster on this machine serves Dask's own pages, on loopback; they cost a second at its start.
 
     Raises
     ------
     InputError
         If a number is below 1 or the scheduler's address is of another form.
     """
-    return DaskExecutor(workers, threads, processes, scheduler)
+    return DaskExecutor(workers, threads, processes, scheduler, dashboard)
 
 
 class DaskExecutor:
     """See `dask_executor`."""
 
-    def __init__(self, workers: int, threads: int, processes: bool, scheduler: str | None) -> None:
+    def __init__(self, workers: int, threads: int, processes: bool, scheduler: str | None, dashboard: bool) -> None:
         if workers < 1 or threads < 1:
             raise InputError(f"a cluster has at least 1 worker of 1 thread, was {workers} of {threads}")
         if scheduler is not None:
@@ -85,6 +92,7 @@ class DaskExecutor:
                 raise InputError("a scheduler's address is tcp://host:port or tls://host:port")
         self._workers, self._threads, self._processes = workers, threads, processes
         self._scheduler = scheduler
+        self._dashboard = dashboard
         self._stack = contextlib.ExitStack()
         self._client: Any = None
         self._n_tasks = 0
@@ -103,7 +111,7 @@ class DaskExecutor:
     @property
     def dashboard_link(self) -> str:
         """Address of Dask's own pages, empty while there is no cluster."""
-        return str(self._client.dashboard_link or "") if self._client is not None else ""
+        return str(self._client.dashboard_link or "") if self._client is not None and self._dashboard else ""
 
     def check_root(self, url: str) -> None:
         """Refuse a folder of this machine when the scheduler is on another."""
@@ -200,7 +208,7 @@ class DaskExecutor:
                         threads_per_worker=self._threads,
                         processes=self._processes,
                         host="127.0.0.1" if self._processes else None,
-                        dashboard_address="127.0.0.1:0",
+                        dashboard_address="127.0.0.1:0" if self._dashboard else None,
                         silence_logs=logging.CRITICAL,
                     )
                 )

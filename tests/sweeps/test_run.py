@@ -86,7 +86,7 @@ def test_result__does_not_depend_on_the_partition(root: Store, small: Any, point
     "make",
     [
         lambda: dask_executor(1, 2, processes=False),
-        lambda: dask_executor(1),
+        pytest.param(lambda: dask_executor(1), marks=pytest.mark.slow),
         lambda: dask_executor(2),
     ],
     ids=["threads", "one process", "two processes"],
@@ -175,7 +175,7 @@ def test_killed_driver__leaves_what_it_had_and_resume_computes_the_rest(
     assert found.result_digest == slow_reference.result_digest
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupt__gives_the_lease_back_at_once_and_says_little(
     tmp_path: Path, small: Any, number: signal.Signals
 ) -> None:
@@ -279,6 +279,19 @@ def test_damaged_block__never_becomes_a_number(root: Store, small: Any) -> None:
         open_run(root, identity).values()
 
 
+def test_damaged_block__of_an_unfinished_run_is_computed_again(root: Store, small: Any, reference: Outcome) -> None:
+    identity = small.submit(root)
+    with serial() as executor:
+        drive(root, identity, executor)
+        store = RunStore(root, identity).store
+        store.delete("manifest.json")
+        store.put("blocks/00000004.rows", store.get("blocks/00000004.rows")[:-1])
+        store.put("blocks/00000005.rows", store.get("blocks/00000006.rows"))
+        store.put("blocks/00000007.rows", b"")
+        again = drive(root, identity, executor)
+    assert (again.n_computed, again.result_digest) == (3, reference.result_digest)
+
+
 def test_swapped_blocks__are_noticed(root: Store, small: Any) -> None:
     identity = small.submit(root)
     with serial() as executor:
@@ -324,9 +337,11 @@ def test_trial_that_raises__is_a_row_with_its_reason(
     assert row["state"] == "failed"
     assert "seven is no window" in row["reason"]
     assert run.failures()["first_point"][0] == {"fast": 7}
-    assert len(open_run(root, identity).digest) == 64
+    digests = {RunStore(root, identity).manifest().result_digest}  # type: ignore[union-attr]
+    assert digests == {found.result_digest}
 
 
+@pytest.mark.slow
 def test_block_that_kills_its_process__is_named_and_the_others_finish(
     root: Store, small: Any, strategy_file: Callable[..., str]
 ) -> None:
@@ -361,6 +376,59 @@ def test_engine_of_another_version__is_refused(root: Store, small: Any, monkeypa
     sweeps.task._prepare.cache_clear()
     with serial() as executor, pytest.raises(RunError, match="another version of QuantBot's engine"):
         drive(root, identity, executor)
+
+
+def test_worker_of_another_version__is_refused_before_the_first_task(
+    root: Store, small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sweeps.identity
+
+    identity = small.submit(root)
+    monkeypatch.setattr(sweeps.identity, "numeric_profile", lambda: {"numba": "0.0.1"})
+    with dask_executor(1) as executor, pytest.raises(RunError, match=r"numba: \d.*, here 0\.0\.1"):
+        list(executor.map(abs, [1]))
+    assert RunStore(root, identity).finished() == []
+
+
+@pytest.mark.slow
+def test_remote_scheduler__gives_the_same_result_from_s3(s3_url: str, small: Any, reference: Outcome) -> None:
+    root = small.root(s3_url)
+    identity = small.submit(root)
+    scheduler = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert scheduler.stderr is not None
+    address = next(word for line in scheduler.stderr for word in line.split() if word.startswith("tcp://"))
+    drain = threading.Thread(target=scheduler.stderr.read, daemon=True)
+    drain.start()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-dashboard"],
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
+    try:
+        with dask_executor(scheduler=address) as executor:
+            found = drive(root, identity, executor)
+        assert found.result_digest == reference.result_digest
+    finally:
+        worker.terminate()
+        scheduler.terminate()
+        worker.wait(20)
+        scheduler.wait(20)
+        drain.join(5)
+        scheduler.stderr.close()
 
 
 def test_store_that_fails_for_a_moment__is_tried_again(
