@@ -292,16 +292,23 @@ def _plane(
     return _run(url, identity, mark).plane(x, y, measure, how=how, at=dict(at), fold=fold, asset=asset)
 
 
+def limits(identity: str, mark: int, measure: Measure, fold: str) -> tuple[float, float]:
+    """Return the ends of the colour scale, the same for all of a run's folds of one role.
+
+    They stay put while axes, pins and reductions move; a year's test is another matter than twenty years.
+    """
+    return _limits(store_url(), identity, mark, measure, fold)
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _limits(url: str, identity: str, mark: int, measure: Measure) -> tuple[float, float]:
+def _limits(url: str, identity: str, mark: int, measure: Measure, fold: str) -> tuple[float, float]:
     from app.figures.surface import colour_limits
 
-    return colour_limits(_run(url, identity, mark).values(measure.name), measure)
-
-
-def limits(identity: str, mark: int, measure: Measure) -> tuple[float, float]:
-    """Return the ends of the colour scale: of the whole run, so that they stay put while controls move."""
-    return _limits(store_url(), identity, mark, measure)
+    run = _run(url, identity, mark)
+    role = next(other.role for other in run.plan.folds if other.name == fold)
+    alike = [other.role == role for other in run.plan.folds]
+    values = run.values(measure.name).reshape(-1, len(alike), run.plan.n_points)[:, alike]
+    return colour_limits(values, measure)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -340,6 +340,18 @@ def _add_states(figure: go.Figure, x_names: list[str], y_names: list[str], state
                 ygap=_gap(len(y_names)),
             )
         )
+    rows, columns = np.nonzero(states == CellState.FAILED)
+    if 0 < rows.size <= _SVG_POINTS:  # black alone is lost on a dark page, and colour must not be the only sign
+        figure.add_trace(
+            go.Scatter(
+                x=[x_names[column] for column in columns.tolist()],
+                y=[y_names[row] for row in rows.tolist()],
+                mode="markers",
+                marker={"symbol": "x-thin-open", "size": 7, "color": theme.MISSING, "line": {"width": 1}},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        )
     for name, (colour, code) in _LEGEND.items():
         if counts[CellState(code)]:
             _add_legend(figure, f"{name} {fmt.count(counts[CellState(code)])}", colour)

@@ -88,6 +88,7 @@ def outlined(
         An open one ("circle-open"), whose line has the marker's colour.
     """
     shared: dict[str, Any] = {"x": x, "y": y, "mode": "markers", "hoverinfo": "skip", "legendgroup": name, "name": name}
+    shared["cliponaxis"] = False  # a ring in a corner cell stays whole
     return [
         go.Scatter(
             **shared, showlegend=show, marker={"symbol": symbol, "size": size, "color": ink, "line": {"width": width}}

@@ -56,7 +56,8 @@ def trial_chart(
     figure.update_yaxes(type="log" if log else "linear", row=2, col=1)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", row=3, col=1)
     figure.update_yaxes(tickformat=".0%", row=4, col=1)
-    figure.update_xaxes(type="date")
+    ends = theme.times(replay.ts_end_ns[steps][[0, -1]]).tolist() if steps.stop > steps.start else None
+    figure.update_xaxes(type="date", range=ends)  # else markers at the ends would pad the axis
     figure.update_layout(hovermode="x unified")
     return figure
 

@@ -128,6 +128,7 @@ def _trial(shown: Shown, trial: int, label: str, view: Mapping[str, str]) -> Non
         for name, measure in shown.measures.items():
             if measure.group in groups[:1]:
                 _line(measure, row["measures"][name])
+        _folds(shown, trial)
     elif row["reason"]:
         st.error(fmt.plain(row["reason"]))
     if row["state"] != "not run yet":
@@ -139,6 +140,29 @@ def _line(measure: Measure, value: float) -> None:
     name, number = st.columns([3, 2])
     name.caption(measure.label)
     number.markdown(fmt.plain(fmt.measure(value, measure)))
+
+
+def _folds(shown: Shown, trial: int) -> None:
+    """Say what the objective is in every fold: one number alone hides how much it varies."""
+    plan = shown.plan
+    if len(plan.folds) < 2:
+        return
+    asset = plan.trial(trial).asset_index
+    trials = [plan.trial_index(trial % plan.n_points, asset, fold) for fold in range(len(plan.folds))]
+    declared = shown.measures[plan.spec.objective.metric]
+    values = shown.run.values(declared.name)[trials]
+    by_role: dict[str, list[float]] = {}
+    for fold, value in zip(plan.folds, values.tolist(), strict=True):
+        by_role.setdefault(fold.role, []).append(value)
+    st.caption(fmt.plain(f"{declared.label} by fold: {', '.join(_spread(r, v, declared) for r, v in by_role.items())}"))
+
+
+def _spread(role: str, values: list[float], declared: Measure) -> str:
+    finite = np.array(values)[np.isfinite(values)]
+    if len(values) == 1 or not finite.size:
+        return f"{role} {fmt.measure(values[0], declared)}"
+    low, high = fmt.measure(float(finite.min()), declared), fmt.measure(float(finite.max()), declared)
+    return f"{role} {fmt.measure(float(np.median(finite)), declared)} ({low} to {high} in {fmt.count(finite.size)})"
 
 
 def best_table(shown: Shown, best: list[dict[str, Any]]) -> None:

@@ -30,6 +30,8 @@ def page(show: Callable[[], None]) -> Callable[[], None]:
             show()
         except QuantBotError as error:
             problem(error)
+            if isinstance(error, NotFoundError):
+                st.page_link("views/runs.py", label="All runs", icon=":material/list:")
         except Exception:
             number = secrets.token_hex(4)
             _LOG.exception("page %s failed, error %s", show.__module__, number)

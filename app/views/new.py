@@ -41,9 +41,12 @@ def page() -> None:
     with left:
         st.session_state.setdefault("n.face", FORM)
         face = st.segmented_control("Write it as", [FORM, TOML], key="n.face", label_visibility="collapsed")
-        text, problem = (_form(entries), None) if face != TOML else (_toml(), None)
+        text = _toml() if face == TOML else _form(entries)
     with right:
-        _cost(text, problem)
+        _cost(text)
+        if face != TOML and text:
+            st.markdown("**The same as TOML**")
+            st.code(text, language="toml", wrap_lines=True)
 
 
 def _toml() -> str:
@@ -220,7 +223,7 @@ def _where_example(strategy: Strategy) -> str:
     return f"optional, for example {names[0]} < {names[1]}" if len(names) > 1 else "optional"
 
 
-def _cost(text: str, problem: QuantBotError | None) -> None:
+def _cost(text: str) -> None:
     st.markdown("**What it will cost**")
     if not text.strip():
         st.caption("Complete the form on the left.")
@@ -229,11 +232,8 @@ def _cost(text: str, problem: QuantBotError | None) -> None:
         plan = reads.plan(text)
     except QuantBotError as error:
         _parts.problem(error)
-        plan = None
-    if plan is not None:
-        _estimate(plan)
-    st.markdown("**The same as TOML**")
-    st.code(text, language="toml", wrap_lines=True)
+        return
+    _estimate(plan)
 
 
 def _estimate(plan: Any) -> None:

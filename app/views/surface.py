@@ -146,7 +146,9 @@ def _controls(shown: Shown, view: dict[str, str], gone: list[str]) -> Controls:
 
 
 def _larger(axes: Mapping[str, Axis]) -> list[str]:
-    """Return the axes' names, those with most values first: they make the best map."""
+    """Return the two axes that make the best map: those with most values; of drawn ones the first."""
+    if any(axis.sampled for axis in axes.values()):
+        return list(axes)[:2]
     return sorted(axes, key=lambda name: -len(axes[name]))[:2] if len(axes) > 2 else list(axes)
 
 
@@ -192,22 +194,25 @@ def _pin(name: str, values: list[Any], key: str, view: dict[str, str], gone: lis
 def _answer(
     shown: Shown, controls: Controls, best: list[dict[str, Any]], plateau: Plateau | None, view: dict[str, str]
 ) -> None:
-    left, middle, right = st.columns([3, 3, 2])
     measure = controls.measure
+    widths = [3, 3, 2] if plateau is not None else [3, 2]
+    left, *between, right = st.columns(widths)
     if not best:
         left.markdown(fmt.plain(f"No trial of fold {controls.fold} has a {measure.label}."))
         return
     top = best[0]
     with left.container(border=True, height="stretch"):
         text = fmt.measure(float(top["measures"][measure.name]), measure)
-        st.metric("Best single trial", text, help="Its interval is unknown: a maximum of many trials flatters.")
+        st.metric(
+            f"Best {measure.label}, one trial", text, help="Its interval is unknown: a maximum of many trials flatters."
+        )
         point = top["point"]
         st.caption(fmt.plain(f"{fmt.point(point)}{_edge(shown, point)}"))
         _card.trial_link(shown, int(top["trial"]), "Open best", view)
     if plateau is not None:
-        with middle.container(border=True, height="stretch"):
+        with between[0].container(border=True, height="stretch"):
             st.metric(
-                "Plateau", fmt.measure(plateau.score, measure),
+                f"Plateau of {measure.label}", fmt.measure(plateau.score, measure),
                 help=f"Median of a point and its {plateau.n_neighbours} neighbours: less luck than the best.",
             )  # fmt: skip
             worst = fmt.measure(plateau.worst, measure)
@@ -263,7 +268,8 @@ def _map(
         n_cells = window.states.size
         figure = surface_map(
             window, window.states, x=x.name, y=y.name, measure=controls.measure,
-            limits=reads.limits(shown.identity, shown.mark, controls.measure), marks=marks, value_name=controls.title,
+            limits=reads.limits(shown.identity, shown.mark, controls.measure, controls.fold), marks=marks,
+            value_name=controls.title,
         )  # fmt: skip
         st.plotly_chart(
             figure, key="s.map", on_select=_on_cell, selection_mode="points", alt=_alt(shown, controls, best),
@@ -279,7 +285,7 @@ def _behind(window: Any, n_cells: int, controls: Controls) -> str:
     each = (
         "one trial a square" if most == 1 else f"a square is the {_how(controls.how)} of up to {fmt.count(most)} trials"
     )
-    return f"{fmt.plural(n_cells, 'square')}, {each}; colours end at 2 and 98 % of the whole run. Click one."
+    return f"{fmt.plural(n_cells, 'square')}, {each}; colours end at 2 and 98 % of all trials. Click one."
 
 
 def _window(axis: Axis, most: int, key: str, view: dict[str, str]) -> slice:
@@ -372,7 +378,7 @@ def _sampled(shown: Shown, controls: Controls, best: list[dict[str, Any]], view:
     with chart:
         figure = surface_scatter(
             columns[x.name], y_values, values, states, x=x.name, y=y.name if y else measure.label, measure=measure,
-            limits=reads.limits(shown.identity, shown.mark, measure), marks=marks,
+            limits=reads.limits(shown.identity, shown.mark, measure, controls.fold), marks=marks,
         )  # fmt: skip
         st.plotly_chart(
             figure, key="s.map", on_select=_on_cell, selection_mode="points", alt=_alt(shown, controls, best),
