@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.bars.generate import INVERSE_VOLATILITY
+from quantbot.bars.generate import EACH, INVERSE_VOLATILITY, LANES, MIXED, RUN
 from quantbot.errors import ParameterError
 from quantbot.market import Bars, Floats
 from quantbot.parameters import Value
 from quantbot.strategies.contract import PERIODS_PER_YEAR, Indicator
+from quantbot.strategies.indicators import volatility
 
 BUDGET_BYTES = 64 * 2**20  # of the series that lie in memory at once
 
 Key = tuple[Any, ...]
+VOLATILITY = volatility("volatility_window").function
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,7 @@ class InverseVolatility:
 
     def __call__(self, close: Floats, window: int, periods_per_year: float) -> Floats:
         """Return the series, shape (n_bars,), NaN until `window` returns are known."""
-        from quantbot.strategies.kernels import volatility
-
-        values = volatility(close, window, periods_per_year)
+        values = VOLATILITY(close, window, periods_per_year)
         return 1.0 / np.where(values < 1e-300, 1e-300, values)
 
 
@@ -124,8 +125,53 @@ def batches(wants: tuple[Wanted, ...], n_points: int, n_bars: int, budget_bytes:
     yield order[start:]
 
 
+def arrange(rows: list[NDArray[np.int64]], n_points: int) -> tuple[NDArray[np.intp], list[NDArray[np.int64]]]:
+    """Set points into lanes, eight by eight, so that eight lanes use one series or neighbouring ones where possible.
+
+    Parameters
+    ----------
+    rows
+        For each indicator, shape (n_points,), which series each point uses.
+
+    Returns
+    -------
+    Shape (n_lanes,), each lane's point: every point at least once, a whole number of batches. For each indicator, shape
+    (n_lanes / 8,), what each eight lanes have in common.
+    """
+    if n_points < 8 or not rows:
+        lanes = np.arange(n_points)
+    else:
+        # A run: neighbouring points with the same or the next series of each indicator, in one way throughout.
+        steps = np.stack([np.diff(own) for own in rows])
+        broken = ((steps != 0) & (steps != 1)).any(axis=0)
+        broken[1:] |= (steps[:, 1:] != steps[:, :-1]).any(axis=0) & ~broken[:-1]
+        starts = np.concatenate([[0], np.flatnonzero(broken) + 1])
+        lengths = np.diff(np.concatenate([starts, [n_points]]))
+        rest = lengths % 8
+        # What is left of a run joins its last eight (some lanes then do a trial twice), or, if little, other leftovers.
+        joins = (rest >= 3) & (lengths >= 8)
+        firsts = [starts[i] + 8 * np.arange(lengths[i] // 8) for i in range(starts.shape[0])]
+        ends = (starts + lengths)[joins] - 8
+        groups = np.sort(np.concatenate([*firsts, ends]))
+        whole = (groups[:, None] + np.arange(8)).reshape(-1)
+        left = np.ones(n_points, dtype=bool)
+        left[whole] = False
+        lanes = np.concatenate([whole, np.flatnonzero(left)])
+    missing = -lanes.shape[0] % LANES
+    lanes = np.concatenate([lanes, np.full(missing, lanes[-1])]).astype(np.intp)
+    kinds = []
+    for own in rows:
+        by_eight = own[lanes].reshape(-1, 8)
+        gaps = np.diff(by_eight, axis=1)
+        kind = np.full(by_eight.shape[0], MIXED, dtype=np.int64)
+        kind[(gaps == 1).all(axis=1)] = RUN
+        kind[(gaps == 0).all(axis=1)] = EACH
+        kinds.append(kind)
+    return lanes, kinds
+
+
 class Series:
-    """The series of one block of bars, kept while consecutive batches want them.
+    """The series of one block of bars, side by side for a kernel.
 
     Parameters
     ----------
@@ -135,22 +181,20 @@ class Series:
 
     def __init__(self, data: Bars, window: tuple[int, int]) -> None:
         self._data, self._window = data, window
-        self._kept: dict[Key, tuple[Floats, int]] = {}
+        self._n_bars = window[1] - window[0]
+        self._kept: dict[str, tuple[tuple[int, ...], Floats, NDArray[np.int64]]] = {}
 
     def get(self, indicator: Indicator, arguments: tuple[float, ...]) -> tuple[Floats, int]:
         """Return (one series over the window, the window's first bar at which it is known)."""
-        key = (indicator.function, indicator.inputs, arguments, tuple(type(argument) for argument in arguments))
-        if key not in self._kept:
-            from quantbot.bars.kernels import first_finite, series
+        from quantbot.bars.kernels import first_finite, series
 
-            inputs = [getattr(self._data, field) for field in indicator.inputs]
-            values = series(indicator.function, inputs, list(arguments))
-            start, stop = self._window
-            self._kept[key] = values[start:stop], max(first_finite(values) - start, 0)
-        return self._kept[key]
+        inputs = [getattr(self._data, field) for field in indicator.inputs]
+        values = series(indicator.function, inputs, list(arguments))
+        start, stop = self._window
+        return values[start:stop], max(first_finite(values) - start, 0)
 
     def matrix(self, want: Wanted, points: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-        """Return the series that `points` want.
+        """Return the series that `points` want; kept until another batch wants others.
 
         Returns
         -------
@@ -158,15 +202,52 @@ class Series:
         which each point's series is known.
         """
         used, rows = np.unique(want.rows[points], return_inverse=True)
-        found = [self.get(want.indicator, want.arguments[row]) for row in used.tolist()]
-        warm = np.array([first for _, first in found], dtype=np.int64)[rows]
-        if len(found) == 1:
-            return found[0][0].reshape(1, -1), rows.astype(np.int64), warm
-        matrix = np.empty((len(found), self._window[1] - self._window[0]))
-        for row, (values, _) in enumerate(found):
-            matrix[row] = values
-        return matrix, rows.astype(np.int64), warm
+        names = tuple(used.tolist())
+        kept = self._kept.get(want.name)
+        if kept is None or kept[0] != names:
+            self._kept.pop(want.name, None)
+            kept = self._kept[want.name] = (names, *self._computed(want, names))
+        return kept[1], rows.astype(np.int64), kept[2][rows]
 
-    def forget(self) -> None:
-        """Drop all series."""
+    def _computed(self, want: Wanted, rows: tuple[int, ...]) -> tuple[Floats, NDArray[np.int64]]:
+        if len(rows) == 1:
+            values, known = self.get(want.indicator, want.arguments[rows[0]])
+            return values.reshape(1, -1), np.array([known], dtype=np.int64)
+        matrix = _SCRATCH.take(len(rows) * self._n_bars).reshape(len(rows), self._n_bars)
+        known_from = np.empty(len(rows), dtype=np.int64)
+        for i, row in enumerate(rows):
+            matrix[i], known_from[i] = self.get(want.indicator, want.arguments[row])
+        return matrix, known_from
+
+    def close(self) -> None:
+        """Give the memory back."""
+        for _, matrix, _ in self._kept.values():
+            if matrix.shape[0] > 1:
+                _SCRATCH.give(matrix.reshape(-1))
         self._kept.clear()
+
+
+class _Scratch(threading.local):
+    """Memory for series, kept from run to run by each thread: to be given fresh pages takes as long as to fill them."""
+
+    def __init__(self) -> None:
+        self._free: list[Floats] = []
+
+    def take(self, size: int) -> Floats:
+        """Return an array of `size` values."""
+        for i, array in enumerate(self._free):
+            if array.shape[0] >= size:
+                return self._free.pop(i)[:size]
+        self._free.clear()
+        return np.empty(size)
+
+    def give(self, array: Floats) -> None:
+        """Take an array back."""
+        whole = array.base if isinstance(array.base, np.ndarray) else array
+        flat = np.asarray(whole, dtype=np.float64).reshape(-1)
+        self._free = [flat, *self._free][:4]
+        while sum(array.nbytes for array in self._free) > 2 * BUDGET_BYTES:
+            self._free.pop()
+
+
+_SCRATCH = _Scratch()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from quantbot.market import Floats
 from quantbot.strategies.contract import PERIODS_PER_YEAR, Indicator
 
@@ -30,14 +32,15 @@ class Compiled:
         """The kernel's name, as a function has one."""
         return self.kernel
 
-    def __call__(self, *values: Any) -> Floats:
-        """Compute the series of arrays and arguments."""
+    def __call__(self, *values: Any, out: Floats | None = None) -> Floats:
+        """Compute the series of arrays and arguments, into `out` where given: (n_bars,) float64."""
         from quantbot.strategies import kernels
 
         inputs = [value for value in values if hasattr(value, "shape") and value.shape]
         arguments = values[len(inputs) :]
         numbers = [int(a) if i < self.whole else float(a) for i, a in enumerate(arguments)]
-        series: Floats = getattr(kernels, self.kernel)(*inputs, *numbers)
+        series = np.empty(inputs[0].shape[0]) if out is None else out
+        getattr(kernels, self.kernel)(*inputs, *numbers, series)
         return series
 
 

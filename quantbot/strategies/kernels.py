@@ -5,6 +5,9 @@ block and the head of the next, so its sum (or maximum) is one suffix sum and on
 element whatever the window, no error that grows along the series, and not a bit that depends on what has left the
 window (van Herk 1992; Gil & Werman 1993, who do it for maxima). Sums are taken of differences from the value at the
 seam, which lies in the window: a flat window's mean is its value exactly, its deviation exactly 0.
+
+An indicator's kernel takes its inputs, its arguments and `out`, all series of shape (n,), and writes every element of
+`out`: NaN until it is warm.
 """
 
 from __future__ import annotations
@@ -76,12 +79,10 @@ def is_compilable(function: FunctionType) -> bool:
 
 
 @jit
-def mean(values: Floats, window: int) -> Floats:
-    """Return the mean of the last `window` values, shape (n,)."""
+def mean(values: Floats, window: int, out: Floats) -> None:
+    """Write the mean of the last `window` values."""
     n = values.shape[0]
-    out = np.full(n, np.nan)
-    if n < window:
-        return out
+    out[: min(window - 1, n)] = np.nan
     tail = np.zeros(window + 1)  # sums over the last block's tails, about its last value
     last = 0.0
     for start in range(0, n, window):
@@ -96,70 +97,79 @@ def mean(values: Floats, window: int) -> Floats:
         else:
             for i in range(size):
                 total += values[i] - first
-            out[window - 1] = first + total / window
+            if size == window:
+                out[window - 1] = first + total / window
         last = values[start + size - 1]
         if start + size < n:
             total = 0.0
             for i in range(window - 1, 0, -1):
                 total += values[start + i] - last
                 tail[i] = total
-    return out
 
 
 @jit
-def deviation(values: Floats, window: int, ddof: int) -> Floats:
-    """Return the standard deviation of the last `window` values, shape (n,).
+def deviation(values: Floats, window: int, ddof: int, out: Floats) -> None:
+    """Write the standard deviation of the last `window` values; `out` may be `values`.
 
     Both halves of a window are summed about a value of the window, so the relative error of the variance stays below
     some 4 `window` machine epsilons; they are joined by Chan, Golub & LeVeque (1983), equation 2.1.
     """
     n = values.shape[0]
-    out = np.full(n, np.nan)
     if n < window or window <= ddof:
-        return out
-    tail = np.zeros(window + 1)
-    tail_squares = np.zeros(window + 1)
+        out[:] = np.nan
+        return
+    sums = np.zeros((3, window + 1))  # of the block's heads, its tails, the last block's tails
+    squares = np.zeros((3, window + 1))
+    shares = np.zeros(window + 1)  # 1 / count, so that the loop over a block has a division less
+    for i in range(1, window + 1):
+        shares[i] = 1.0 / i
     last = 0.0
     for start in range(0, n, window):
         size = min(window, n - start)
         first = values[start]
+        end = values[start + size - 1]
         step = last - first
-        total = 0.0
-        squares = 0.0
+        head = 0.0
+        head_squares = 0.0
+        tail = 0.0
+        tail_squares = 0.0
         for i in range(size):
             difference = values[start + i] - first
-            total += difference
-            squares += difference * difference
-            head_count = i + 1.0
-            tail_count = window - head_count
-            if tail_count == 0.0:
-                spread = squares - total * total / head_count
-            elif start > 0:
-                gap = step + tail[i + 1] / tail_count - total / head_count
-                spread = max(squares - total * total / head_count, 0.0)
-                spread += max(tail_squares[i + 1] - tail[i + 1] * tail[i + 1] / tail_count, 0.0)
-                spread += gap * gap * (tail_count * head_count / window)
-            else:
-                continue
-            out[start + i] = np.sqrt(max(spread, 0.0) / (window - ddof))
-        last = values[start + size - 1]
-        if start + size < n:
-            total = 0.0
-            squares = 0.0
-            for i in range(window - 1, 0, -1):
-                difference = values[start + i] - last
-                total += difference
-                squares += difference * difference
-                tail[i] = total
-                tail_squares[i] = squares
-    return out
+            head += difference
+            head_squares += difference * difference
+            sums[0, i] = head
+            squares[0, i] = head_squares
+            difference = values[start + size - 1 - i] - end
+            tail += difference
+            tail_squares += difference * difference
+            sums[1, size - 1 - i] = tail
+            squares[1, size - 1 - i] = tail_squares
+        whole = min(size, window - 1)
+        if start > 0:
+            for i in range(whole):
+                after = sums[0, i] * shares[i + 1]
+                before = sums[2, i + 1] * shares[window - 1 - i]
+                gap = step + before - after
+                spread = max(squares[0, i] - sums[0, i] * after, 0.0)
+                spread += max(squares[2, i + 1] - sums[2, i + 1] * before, 0.0)
+                spread += gap * gap * (shares[window] * (window - 1 - i) * (i + 1))
+                out[start + i] = np.sqrt(spread / (window - ddof))
+        else:
+            out[:whole] = np.nan
+        if size == window:
+            spread = max(head_squares - head * head * shares[window], 0.0)
+            out[start + window - 1] = np.sqrt(spread / (window - ddof))
+        for i in range(size):
+            sums[2, i] = sums[1, i]
+            squares[2, i] = squares[1, i]
+        last = end
 
 
 @jit
-def highest(values: Floats, window: int) -> Floats:
-    """Return the largest of the `window` values before each, itself left out, shape (n,)."""
+def highest(values: Floats, window: int, out: Floats) -> None:
+    """Write the largest of the `window` values before each, itself left out."""
     n = values.shape[0]
-    out = np.full(n, np.nan)
+    out[: min(window, n)] = np.nan
     tail = np.full(window + 1, -np.inf)
     for start in range(0, n - 1, window):
         size = min(window, n - 1 - start)
@@ -173,14 +183,13 @@ def highest(values: Floats, window: int) -> Floats:
             for i in range(window - 1, 0, -1):
                 top = max(top, values[start + i])
                 tail[i] = top
-    return out
 
 
 @jit
-def lowest(values: Floats, window: int) -> Floats:
-    """Return the smallest of the `window` values before each, itself left out, shape (n,)."""
+def lowest(values: Floats, window: int, out: Floats) -> None:
+    """Write the smallest of the `window` values before each, itself left out."""
     n = values.shape[0]
-    out = np.full(n, np.nan)
+    out[: min(window, n)] = np.nan
     tail = np.full(window + 1, np.inf)
     for start in range(0, n - 1, window):
         size = min(window, n - 1 - start)
@@ -194,18 +203,16 @@ def lowest(values: Floats, window: int) -> Floats:
             for i in range(window - 1, 0, -1):
                 bottom = min(bottom, values[start + i])
                 tail[i] = bottom
-    return out
 
 
 @jit
-def smooth(values: Floats, start: int, level: float, alpha: float) -> Floats:
-    """Return ``level += alpha * (value - level)`` from `start` on, NaN before it, shape (n,).
+def smooth(values: Floats, start: int, level: float, alpha: float, out: Floats) -> None:
+    """Write ``level += alpha * (value - level)`` from `start` on; `out` may be `values`.
 
     Eight steps are taken at once about the first value of the eight, so that the chain of dependent operations is an
     eighth as long; a flat series stays exactly where it is.
     """
     n = values.shape[0]
-    out = np.full(n, np.nan)
     keep = 1.0 - alpha
     powers = np.empty(8)
     powers[0] = keep
@@ -219,84 +226,84 @@ def smooth(values: Floats, start: int, level: float, alpha: float) -> Floats:
             moved = keep * moved + alpha * (values[row + k] - reference)
             level = reference + (powers[k] * distance + moved)
             out[row + k] = level
-    return out
 
 
 @jit
-def exponential(values: Floats, span: float) -> Floats:
-    """Return the exponential mean with weight ``2 / (span + 1)``, NaN for the first ``span - 1`` values."""
+def exponential(values: Floats, span: float, out: Floats) -> None:
+    """Write the exponential mean with weight ``2 / (span + 1)``, NaN for the first ``span - 1`` values."""
     n = values.shape[0]
-    if n == 0:
-        return np.empty(0)
-    out = smooth(values, 0, values[0], 2.0 / (span + 1.0))
-    out[: min(n, int(np.ceil(span)) - 1)] = np.nan
-    return out
+    if n > 0:
+        smooth(values, 0, values[0], 2.0 / (span + 1.0), out)
+        out[: min(n, int(np.ceil(span)) - 1)] = np.nan
 
 
 @jit
-def relative_strength(values: Floats, window: int) -> Floats:
-    """Return Wilder's relative strength index in [0, 100], shape (n,); 50 where nothing moved."""
+def relative_strength(values: Floats, window: int, out: Floats) -> None:
+    """Write Wilder's relative strength index in [0, 100]; 50 where nothing moved."""
     n = values.shape[0]
+    out[: min(window, n)] = np.nan
     if n <= window:
-        return np.full(n, np.nan)
-    gains = np.zeros(n)
-    losses = np.zeros(n)
-    for row in range(1, n):
-        change = values[row] - values[row - 1]
-        gains[row] = max(change, 0.0)  # selects, not branches: the sign of a change can't be predicted
-        losses[row] = max(-change, 0.0)
+        return
+    losses = np.empty(n)
     gain = 0.0
     loss = 0.0
-    for row in range(1, window + 1):
-        gain += gains[row]
-        loss += losses[row]
+    for row in range(1, n):
+        change = values[row] - values[row - 1]
+        up = max(change, 0.0)  # selects, not branches: the sign of a change can't be predicted
+        down = max(-change, 0.0)
+        if row <= window:
+            gain += up
+            loss += down
+        else:
+            out[row] = up
+            losses[row] = down
     gain /= window
     loss /= window
-    out = smooth(gains, window + 1, gain, 1.0 / window)
-    down = smooth(losses, window + 1, loss, 1.0 / window)
+    smooth(out, window + 1, gain, 1.0 / window, out)
+    smooth(losses, window + 1, loss, 1.0 / window, losses)
     out[window] = gain
-    down[window] = loss
+    losses[window] = loss
     for row in range(window, n):
-        both = out[row] + down[row]
+        both = out[row] + losses[row]
         share = 100.0 * out[row] / both
         out[row] = share if both > 0.0 else 50.0
-    return out
 
 
 @jit
-def simple_return(values: Floats, window: int) -> Floats:
-    """Return ``values[t] / values[t - window] - 1``, shape (n,)."""
+def simple_return(values: Floats, window: int, out: Floats) -> None:
+    """Write ``values[t] / values[t - window] - 1``."""
     n = values.shape[0]
-    out = np.full(n, np.nan)
+    out[: min(window, n)] = np.nan
     for row in range(window, n):
         out[row] = values[row] / values[row - window] - 1.0
-    return out
 
 
 @jit
-def volatility(values: Floats, window: int, periods_per_year: float) -> Floats:
-    """Return the annualised deviation (ddof 1) of the last `window` simple returns, shape (n,)."""
+def volatility(values: Floats, window: int, periods_per_year: float, out: Floats) -> None:
+    """Write the annualised deviation (ddof 1) of the last `window` simple returns."""
     n = values.shape[0]
-    out = np.full(n, np.nan)
-    if n < 2:
-        return out
-    out[1:] = deviation(simple_return(values, 1)[1:], window, 1) * np.sqrt(periods_per_year)
-    return out
+    simple_return(values, 1, out)
+    if n > 1:
+        deviation(out[1:], window, 1, out[1:])
+    scale = np.sqrt(periods_per_year)
+    for row in range(n):
+        out[row] *= scale
 
 
 @jit
-def true_range(high: Floats, low: Floats, close: Floats, window: int) -> Floats:
-    """Return Wilder's average true range, shape (n,): the mean of `window` ranges first, smoothed from there."""
+def true_range(high: Floats, low: Floats, close: Floats, window: int, out: Floats) -> None:
+    """Write Wilder's average true range: the mean of `window` ranges first, smoothed from there."""
     n = close.shape[0]
+    out[: min(window, n)] = np.nan
     if n <= window:
-        return np.full(n, np.nan)
-    ranges = np.zeros(n)
-    for row in range(1, n):
-        ranges[row] = max(high[row], close[row - 1]) - min(low[row], close[row - 1])
+        return
     level = 0.0
-    for row in range(1, window + 1):
-        level += ranges[row]
+    for row in range(1, n):
+        span = max(high[row], close[row - 1]) - min(low[row], close[row - 1])
+        if row <= window:
+            level += span
+        else:
+            out[row] = span
     level /= window
-    out = smooth(ranges, window + 1, level, 1.0 / window)
+    smooth(out, window + 1, level, 1.0 / window, out)
     out[window] = level
-    return out

@@ -20,6 +20,12 @@ Floats = NDArray[np.float64]
 BARS = synthetic_bars(400, seed=3)
 
 
+def run(kernel: Callable[..., None], values: Floats, *arguments: Any) -> Floats:
+    out = np.full(values.shape[0], 7.0)
+    kernel(values, *arguments, out)
+    return out
+
+
 def windowed(reduce: Callable[[Floats], float], values: Floats, window: int) -> Floats:
     out = np.full(values.shape[0], np.nan)
     for row in range(window - 1, values.shape[0]):
@@ -82,41 +88,43 @@ def naive_atr(high: Floats, low: Floats, close: Floats, window: int) -> Floats:
 @pytest.mark.parametrize("window", [1, 2, 3, 5, 8, 50, 199, 400, 401])
 def test_windowed_kernels__equal_the_naive_loops(window: int) -> None:
     close, high, low = BARS.close, BARS.high, BARS.low
-    np.testing.assert_allclose(kernels.mean(close, window), naive_mean(close, window), rtol=1e-14)
+    np.testing.assert_allclose(run(kernels.mean, close, window), naive_mean(close, window), rtol=1e-14)
     for ddof in (0, 1):
-        got, wanted = kernels.deviation(close, window, ddof), naive_deviation(close, window, ddof)
+        got, wanted = run(kernels.deviation, close, window, ddof), naive_deviation(close, window, ddof)
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
-    np.testing.assert_array_equal(kernels.highest(high, window), naive_extreme(np.max, high, window))
-    np.testing.assert_array_equal(kernels.lowest(low, window), naive_extreme(np.min, low, window))
+    np.testing.assert_array_equal(run(kernels.highest, high, window), naive_extreme(np.max, high, window))
+    np.testing.assert_array_equal(run(kernels.lowest, low, window), naive_extreme(np.min, low, window))
 
 
 @pytest.mark.parametrize("window", [1, 2, 7, 8, 14, 150, 400])
 def test_recursive_kernels__equal_the_naive_loops(window: int) -> None:
     close = BARS.close
-    np.testing.assert_allclose(kernels.exponential(close, float(window)), naive_exponential(close, window), rtol=1e-13)
-    np.testing.assert_allclose(kernels.relative_strength(close, window), naive_rsi(close, window), rtol=1e-10)
-    got = kernels.true_range(BARS.high, BARS.low, close, window)
+    np.testing.assert_allclose(
+        run(kernels.exponential, close, float(window)), naive_exponential(close, window), rtol=1e-13
+    )
+    np.testing.assert_allclose(run(kernels.relative_strength, close, window), naive_rsi(close, window), rtol=1e-10)
+    got = run(kernels.true_range, BARS.high, BARS.low, close, window)
     np.testing.assert_allclose(got, naive_atr(BARS.high, BARS.low, close, window), rtol=1e-12)
 
 
 def test_returns_and_volatility__equal_numpy() -> None:
     close = BARS.close
     past = np.concatenate([np.full(5, np.nan), close[5:] / close[:-5] - 1])
-    np.testing.assert_array_equal(kernels.simple_return(close, 5), past)
+    np.testing.assert_array_equal(run(kernels.simple_return, close, 5), past)
     returns = np.diff(close) / close[:-1]
     wanted = np.concatenate([[np.nan], naive_deviation(returns, 20, 1)]) * math.sqrt(252.0)
-    np.testing.assert_allclose(kernels.volatility(close, 20, 252.0), wanted, rtol=1e-11)
+    np.testing.assert_allclose(run(kernels.volatility, close, 20, 252.0), wanted, rtol=1e-11)
 
 
 def test_mean__does_not_drift_over_half_a_million_bars() -> None:
     draw = np.random.Generator(np.random.Philox(1))
     values = 1e5 + np.cumsum(draw.standard_normal(500_000))
-    got = kernels.mean(values, 200)
+    got = run(kernels.mean, values, 200)
     for row in (*range(200, 500_000, 9_973), 499_999):
         part = values[row - 199 : row + 1]
         assert got[row] == pytest.approx(math.fsum(part) / 200, rel=1e-15)
         deviation = math.sqrt(math.fsum((part - math.fsum(part) / 200) ** 2) / 200)
-        assert kernels.deviation(values[row - 199 : row + 1], 200, 0)[-1] == pytest.approx(deviation, rel=1e-11)
+        assert run(kernels.deviation, values[row - 199 : row + 1], 200, 0)[-1] == pytest.approx(deviation, rel=1e-11)
 
 
 @pytest.mark.parametrize("price", [0.1, 100.1, 1e5 + 1 / 3])
@@ -125,10 +133,10 @@ def test_flat_prices__give_the_price_and_no_deviation_exactly(price: float, wind
     values = np.full(300, price)
     values[:100] = BARS.close[:100]  # what left the window leaves no trace
     flat = slice(100 + window, None)
-    assert (kernels.mean(values, window)[flat] == price).all()
-    assert (kernels.deviation(values, window, 0)[flat] == 0.0).all()
-    assert (kernels.exponential(np.full(300, price), float(window))[window:] == price).all()
-    assert (kernels.relative_strength(np.full(300, price), window)[window:] == 50.0).all()
+    assert (run(kernels.mean, values, window)[flat] == price).all()
+    assert (run(kernels.deviation, values, window, 0)[flat] == 0.0).all()
+    assert (run(kernels.exponential, np.full(300, price), float(window))[window:] == price).all()
+    assert (run(kernels.relative_strength, np.full(300, price), window)[window:] == 50.0).all()
 
 
 EVERY: list[tuple[str, indicators.Indicator]] = [
@@ -183,9 +191,10 @@ def test_every_indicator__decides_the_same_bits_compiled_and_in_plain_python(nam
     compiled = getattr(kernels, indicator.function.kernel)
     inputs = [getattr(BARS, field) for field in indicator.inputs]
     with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(
-            compiled(*inputs, *indicator.arguments), compiled.py_func(*inputs, *indicator.arguments)
-        )
+        one, two = np.empty(400), np.empty(400)
+        compiled(*inputs, *indicator.arguments, one)
+        compiled.py_func(*inputs, *indicator.arguments, two)
+        np.testing.assert_array_equal(one, two)
 
 
 prices = generators.lists(
@@ -206,7 +215,7 @@ def test_windows__see_nothing_that_has_left_them(values: list[float], window: in
         (kernels.highest, ()),
         (kernels.lowest, ()),
     ):
-        one, two = kernel(before, window, *arguments)[row:], kernel(after, window, *arguments)[row:]
+        one, two = run(kernel, before, window, *arguments)[row:], run(kernel, after, window, *arguments)[row:]
         np.testing.assert_array_equal(one, two)
 
 
@@ -214,8 +223,8 @@ def test_windows__see_nothing_that_has_left_them(values: list[float], window: in
 @given(values=prices, window=generators.integers(1, 20))
 def test_means__lie_between_the_extremes_of_their_window(values: list[float], window: int) -> None:
     series = np.array(values)
-    got = kernels.mean(series, window)[window - 1 :]
+    got = run(kernels.mean, series, window)[window - 1 :]
     low, high = windowed(np.min, series, window)[window - 1 :], windowed(np.max, series, window)[window - 1 :]
     slack = 1e-12 * high
     assert ((low - slack <= got) & (got <= high + slack)).all()
-    assert (kernels.deviation(series, window, 0)[window - 1 :] <= (high - low) / 2 + slack).all()
+    assert (run(kernels.deviation, series, window, 0)[window - 1 :] <= (high - low) / 2 + slack).all()
