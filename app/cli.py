@@ -16,7 +16,7 @@ from app import terminal
 from app.commands import backtest, data, doctor, ingest, serve, strategies, sweep
 from app.commands.options import examples
 from app.doctor import require_own_datasets
-from app.terminal import EXIT_CODES, ExitCode, exit_code, print_error
+from app.terminal import EXIT_CODES, ExitCode, Interrupted, exit_code, print_error
 from quantbot.errors import QuantBotError
 
 _EXIT_CODES = "\n".join(f"  {code.value:>3}  {sentence}" for code, sentence in EXIT_CODES.items())
@@ -90,13 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require_own_datasets()
         result = app([word for word in words if word not in _EVERYWHERE], prog_name="quantbot", standalone_mode=False)
         sys.stdout.flush()
+        if result == ExitCode.INTERRUPTED:  # typer makes an exit code of a KeyboardInterrupt
+            raise KeyboardInterrupt
         return int(result or ExitCode.OK)
     except BrokenPipeError:
         # `quantbot … | head`: the reader has what it wanted; keep the interpreter from complaining on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except (KeyboardInterrupt, typer.Abort) as error:
-        print_error(error, "interrupted", ExitCode.INTERRUPTED)
+    except (KeyboardInterrupt, Interrupted, typer.Abort) as error:
+        print_error(error, str(error) or "interrupted", ExitCode.INTERRUPTED)
         return ExitCode.INTERRUPTED
     except Exception as error:
         return _report(error)

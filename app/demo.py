@@ -57,6 +57,7 @@ def serve_run(root: Store, identity: str, port: int) -> None:
     with serving(root.url, port=chosen) as server:
         terminal.say(f"3/3 the surface: {server.url}{surface_path(identity)}   (Ctrl-C ends everything)")
         wait(server)
+    terminal.note("ended; nothing is left running")
 
 
 def _ingest(root: Store) -> str:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -96,6 +96,7 @@ def _command(port: int, host: str) -> list[str]:
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "viewer",
+        "logger.level": "warning",
     }
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
     return [sys.executable, "-m", "streamlit", "run", str(_ENTRY), *flags]
@@ -119,10 +120,16 @@ def _wait_until_it_answers(health_url: str, process: subprocess.Popen[bytes]) ->
     raise RunError(f"the web app did not answer at {health_url} within {START_TIMEOUT_S:.0f} s")
 
 
-def wait(server: Server, *, is_alive: Callable[[], bool] = lambda: True) -> None:
-    """Return when the web app has ended by itself or `is_alive` says no."""
-    while server.process.poll() is None and is_alive():
-        time.sleep(0.2)
+def wait(server: Server) -> None:
+    """Return on Ctrl-C or SIGTERM, the way in which serving is meant to end.
+
+    Raises
+    ------
+    RunError
+        If the web app ended by itself.
+    """
+    with suppress(KeyboardInterrupt):
+        raise RunError(f"the web app ended by itself, with exit code {server.process.wait()}; its words stand above")
 
 
 def end_tree(process: subprocess.Popen[bytes]) -> None:

@@ -80,7 +80,7 @@ class Driven:
 
 
 def drive_shown(root: Store, plan: Plan, cluster: Cluster) -> Driven:
-    """Drive a submitted run to its end, with a progress bar on stderr."""
+    """Drive a submitted run to its end, with a progress bar on stderr; Ctrl-C keeps what is finished."""
     from sweeps.run import drive
 
     before: list[int] = []
@@ -92,7 +92,13 @@ def drive_shown(root: Store, plan: Plan, cluster: Cluster) -> Driven:
                 before.append(progress.n_done)
             show(progress)
 
-        outcome = drive(root, plan.identity, executor, on_progress=on_progress)
+        try:
+            outcome = drive(root, plan.identity, executor, on_progress=on_progress)
+        except KeyboardInterrupt as stop:
+            again = f"quantbot sweep resume {fmt.short(plan.identity)}"
+            raise terminal.Interrupted(
+                f"interrupted; finished blocks are kept, and `{again}` goes on from there"
+            ) from stop
     n_before = before[0] if before else outcome.n_trials
     n_computed = max(outcome.n_trials - n_before, 0) if outcome.n_computed else 0
     return Driven(outcome, n_computed)

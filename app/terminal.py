@@ -54,6 +54,10 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 )
 
 
+class Interrupted(Exception):  # not an error: what Ctrl-C came to
+    """A command was interrupted; the message says what is kept and how to go on."""
+
+
 @dataclass
 class Flags:
     """What was asked for on the command line, whatever the command."""
@@ -161,7 +165,8 @@ def print_error(error: BaseException, message: str, code: ExitCode) -> None:
             body["problems"] = error.problems
         sys.stderr.write(json.dumps({"error": body}, ensure_ascii=False) + "\n")
     else:
-        sys.stderr.write(f"error: {message}\n")
+        prefix = "" if code == ExitCode.INTERRUPTED else "error: "
+        sys.stderr.write(f"{prefix}{message}\n")
     sys.stderr.flush()
 
 

@@ -42,6 +42,7 @@ def serve(
     with serving(root.url, port=chosen, host=host) as server:
         terminal.say(f"QuantBot serves {root.url} at {server.url} (Ctrl-C ends it)")
         wait(server)
+    terminal.note("ended; nothing is left running")
 
 
 def demo(

@@ -234,7 +234,7 @@ def _drive(root: Store, plan: Plan, cluster: Cluster, json: bool) -> None:
         show_results(run, 10)
         terminal.note(f"the surface: `quantbot app --store {root.url}`, then {surface_path(run.identity)}")
     if driven.outcome.state == "cancelled":
-        raise typer.Exit(ExitCode.INTERRUPTED)
+        raise terminal.Interrupted(f"cancelled; `quantbot sweep resume {run.short}` goes on from there")
     if driven.outcome.n_failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
 

@@ -155,7 +155,7 @@ def test_ctrl_c__is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
     monkeypatch.setattr("app.doctor.examine", interrupted)
     code, _, err = _main(capsys, "doctor")
-    assert (code, err) == (130, "error: interrupted\n")
+    assert (code, err) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize("content", ["", "raise RuntimeError('half installed')"], ids=["other", "broken"])
