@@ -118,8 +118,8 @@ class QualityReport:
         """Give the report as lines for a terminal: one of totals, then the gravest findings."""
         worst = sorted(self.findings, key=lambda finding: _RANK[finding.severity])
         head = (
-            f"{self.n_bars:,} bars of {len(self.assets):,} asset{'s' if len(self.assets) != 1 else ''}: "
-            f"{self.count('error')} errors, {self.count('warning')} warnings, {self.count('info')} remarks"
+            f"{self.n_bars:,} bars of {_plural(len(self.assets), 'asset')}: {_plural(self.count('error'), 'error')}, "
+            f"{_plural(self.count('warning'), 'warning')}, {_plural(self.count('info'), 'remark')}"
         )
         lines = [head, *(str(finding) for finding in worst[:n_lines])]
         if len(worst) > n_lines:
@@ -272,7 +272,7 @@ def _of_values(bars: BarColumns, days: Nanoseconds) -> list[_Found]:
     ratio = np.ones(len(close))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio[1:] = adjusted[1:] / adjusted[:-1]
-    split = outlying & _split_like(ratio)
+    split = outlying & _split_like(ratio) & _lasting(adjusted, ratio, outlying)
     found.append(
         _found("suspected_splits", ts, split, lambda bar: f"close went to {float(ratio[bar]):.4g} of the one before")
     )
@@ -311,6 +311,15 @@ def _outlying(close: NDArray[np.float64], over_night: Mask) -> Mask:
     return outlying
 
 
+def _lasting(close: NDArray[np.float64], ratio: NDArray[np.float64], candidates: Mask) -> Mask:
+    """Mark jumps that the next bars keep: a wrong price comes back, a split does not."""
+    lasting = np.zeros(len(close), dtype=bool)
+    for bar in np.flatnonzero(candidates):
+        before, after = np.median(close[max(bar - 5, 0) : bar]), np.median(close[bar : bar + 5])
+        lasting[bar] = before > 0 and abs(after / before / ratio[bar] - 1.0) < 2 * SPLIT_TOLERANCE
+    return lasting
+
+
 def _split_like(ratio: NDArray[np.float64]) -> Mask:
     """Mark ratios near 1:n or n:1."""
     known = np.array(SPLIT_RATIOS, dtype=np.float64)
@@ -337,6 +346,10 @@ def _local_days(ts: Nanoseconds, zone: str) -> Nanoseconds:
 
     local = ts if zone == "UTC" else wall_clock(ts, zone)
     return (local - 1) // DAY_NS  # a bar that ends at midnight belongs to the day before
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _length(ns: int) -> str:
