@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -161,6 +163,26 @@ def test_executor__starts_no_cluster_before_it_has_work() -> None:
     assert time.monotonic() - started < 0.2
 
 
+def test_script__needs_no_main_guard_and_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('started')\n"
+        "from sweeps.executors import dask_executor\n"
+        "with dask_executor(1) as executor:\n"
+        "    print([found.value for found in executor.map(abs, [-3])])\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert (done.stdout, done.stderr) == ("started\n[3]\n", "")
+
+
 def test_scheduler__is_an_address_and_reaches_no_folder_of_ours() -> None:
     for wrong in ("localhost:8786", "http://h:1", "tcp://", "tcp://user@host:1"):
         with pytest.raises(InputError, match="tcp://host:port"):
@@ -205,8 +227,6 @@ def _die_at_three(n: int) -> int:
 
 @pytest.fixture(autouse=True)
 def _pickled_by_value() -> Iterator[None]:
-    import sys
-
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
