@@ -16,7 +16,7 @@ from quantbot.errors import DataError, InputError, NotFoundError
 
 PIECE = 4 << 20  # bytes handed on at a time
 MAX_RATIO = 250  # CSV of prices packs 3 to 20 times; ten times that is a bomb or no data
-RATIO_APPLIES_FROM = 16 << 20  # bytes unpacked: short files may be as regular as they like
+RATIO_APPLIES_FROM = 8 << 20  # bytes unpacked: short files may be as regular as they like
 XZ_MEMORY = 256 << 20  # a dictionary of xz -9 takes 64 MiB; a header may claim 4 GiB
 
 _KINDS = (
@@ -105,9 +105,8 @@ def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
     ------
     DataError
         If the file is empty, is plainly something else, is damaged, or unpacks to more than `max_bytes` or more than
-        `MAX_RATIO` times its size.
+        `MAX_RATIO` times the bytes read of it so far.
     """
-    n_packed = path.stat().st_size
     n_bytes = 0
     with ExitStack() as stack:
         try:
@@ -126,10 +125,10 @@ def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
                         f"{path} holds more than {max_bytes:,} bytes{' once unpacked' if packed else ''}; "
                         "split it, or raise max_bytes"
                     )
-                if packed and n_bytes > RATIO_APPLIES_FROM and n_bytes > MAX_RATIO * n_packed:
+                if packed and n_bytes > RATIO_APPLIES_FROM and n_bytes > MAX_RATIO * source.tell():
                     raise DataError(
-                        f"{path} unpacks to more than {MAX_RATIO} times its {n_packed:,} bytes; no price data pack so "
-                        "tightly, so it is taken for a decompression bomb (unpack it yourself if it is not)"
+                        f"{path} unpacks to more than {MAX_RATIO} times its size; no prices pack so tightly, so it is "
+                        "taken for a decompression bomb (unpack it yourself if it is not)"
                     )
                 yield piece
         except DataError:
