@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from quantbot.buffers import empty
 from quantbot.market import Floats
 from quantbot.strategies.contract import PERIODS_PER_YEAR, Indicator
 
@@ -39,7 +38,7 @@ class Compiled:
         inputs = [value for value in values if hasattr(value, "shape") and value.shape]
         arguments = values[len(inputs) :]
         numbers = [int(a) if i < self.whole else float(a) for i, a in enumerate(arguments)]
-        series = np.empty(inputs[0].shape[0]) if out is None else out
+        series = empty(inputs[0].shape[0]) if out is None else out
         getattr(kernels, self.kernel)(*inputs, *numbers, series)
         return series
 
