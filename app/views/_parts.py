@@ -6,6 +6,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -34,7 +35,7 @@ def page(show: Callable[[], None]) -> Callable[[], None]:
                 st.page_link("views/runs.py", label="All runs", icon=":material/list:")
         except Exception:
             number = secrets.token_hex(4)
-            _LOG.exception("page %s failed, error %s", show.__module__, number)
+            _LOG.exception("page %s failed, error %s", Path(show.__code__.co_filename).stem, number)
             st.error(f"This page failed unexpectedly. The server's log has the details under error {number}.")
 
     return guarded

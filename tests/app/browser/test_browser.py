@@ -1,0 +1,151 @@
+"""What only a browser can show: a sweep from the form to its surface, a reload in the middle, a click on a cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+PLOT = ".js-plotly-plot .nsewdrag"
+
+
+def params(page: Any) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def settle(page: Any) -> None:
+    """Wait until the page's script has run."""
+    page.get_by_test_id("stStatusWidget").wait_for(state="detached")
+    page.wait_for_timeout(400)
+
+
+def fill(page: Any, label: str, text: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(text)
+    field.press("Enter")
+    settle(page)
+
+
+def pick(page: Any, label: str, option: str) -> None:
+    page.get_by_label(label, exact=False).first.click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settle(page)
+
+
+def click_cell(page: Any, column: int, row: int) -> None:
+    """Click the middle of a cell of the map, counted from the lower left."""
+    plot = page.locator(".js-plotly-plot").first
+    plot.locator(".nsewdrag").first.wait_for()
+    place = plot.evaluate(
+        """(plot, [column, row]) => {
+            const layout = plot._fullLayout, box = plot.getBoundingClientRect();
+            return [box.x + layout.xaxis._offset + layout.xaxis.c2p(column),
+                    box.y + layout.yaxis._offset + layout.yaxis.c2p(row)];
+        }""",
+        [column, row],
+    )
+    page.mouse.move(place[0] - 3, place[1] - 3)
+    page.mouse.move(*place)
+    page.wait_for_timeout(200)
+    page.mouse.click(*place)
+
+
+def test_sweep__goes_from_the_form_to_a_finished_surface_over_reloads(
+    page: Any, serve: Callable[[str], str], fresh_store: str
+) -> None:
+    url = serve(fresh_store)
+    page.goto(f"{url}/new")
+    page.get_by_text("What it will cost").wait_for()
+    settle(page)
+    fill(page, "Name of the run", "from-the-form")
+    pick(page, "How fast varies", "list")
+    fill(page, "fast", "3, 5, 8")
+    pick(page, "How slow varies", "list")
+    fill(page, "slow", "10, 20, 30, 40")
+    page.get_by_text("12 points x 1 fold x 2 assets").wait_for()
+    assert "fast = { values = [3, 5, 8] }" in page.get_by_test_id("stCode").inner_text()
+    page.get_by_role("button", name="Start sweep").dblclick()
+
+    # Runs shows it; a reload in the middle, in a session of its own, finds it again.
+    page.wait_for_url(re.compile("/runs"))
+    page.get_by_role("link", name="from-the-form").wait_for()
+    identity = params(page)["run"]
+    page.reload()
+    page.get_by_role("link", name="from-the-form").wait_for()
+    page.get_by_text(re.compile("1 run in .*")).wait_for()
+    page.get_by_text(re.compile("1 run in .*: 1 done")).wait_for(timeout=60_000)  # no click: the page looks by itself
+
+    page.get_by_role("link", name="from-the-form").click()
+    page.wait_for_url(re.compile("/surface"))
+    page.get_by_text("24 of 24 trials done, 0 failed").wait_for()
+    page.locator(PLOT).first.wait_for()
+    assert params(page)["run"] == identity
+
+
+def test_click__on_a_cell_opens_its_trial_and_the_way_back_keeps_the_view(
+    page: Any, shown: tuple[str, dict[str, str]]
+) -> None:
+    url, identities = shown
+    page.goto(f"{url}/surface?run={identities['three']}&s.m=max_drawdown&s.x=fast&s.y=slow&s.at.execution.fee_bps=10")
+    settle(page)
+    click_cell(page, 1, 2)
+    page.wait_for_url(re.compile("p.fast=5"))
+    assert params(page)["p.slow"] == "30"
+    settle(page)
+    view = params(page)
+    page.get_by_role("link", name="Open trial").click()
+    page.wait_for_url(re.compile("/trial"))
+    page.get_by_text("equals the stored row bit for bit").wait_for()
+    opened = params(page)
+    assert (opened["p.fast"], opened["p.slow"], opened["p.execution.fee_bps"]) == ("5", "30", "10")
+
+    page.reload()
+    page.get_by_text("equals the stored row bit for bit").wait_for()
+    page.get_by_role("link", name="Back to the surface").click()
+    page.wait_for_url(re.compile("/surface"))
+    page.locator(PLOT).first.wait_for()
+    settle(page)
+    back = params(page)
+    assert {key: back.get(key) for key in view if key.startswith("s.")} == {
+        key: value for key, value in view.items() if key.startswith("s.")
+    }
+
+
+def test_link__shows_a_colleague_the_same_picture(page: Any, shown: tuple[str, dict[str, str]]) -> None:
+    url, identities = shown
+    page.goto(f"{url}/surface?run={identities['failing']}")
+    page.locator(PLOT).first.wait_for()
+    legend = page.locator(".js-plotly-plot .legendtext").all_text_contents()
+    assert "failed\u00a06" in legend or "failed 6" in legend
+    click_cell(page, 3, 1)
+    page.get_by_text("returned NaN").wait_for()
+    settle(page)
+    other = page.context.browser.new_context(viewport={"width": 1400, "height": 1000})
+    colleague = other.new_page()
+    colleague.goto(page.url)
+    colleague.get_by_text("returned NaN").wait_for(timeout=30_000)
+    assert parse_qs(urlsplit(colleague.url).query) == parse_qs(urlsplit(page.url).query)
+    other.close()
+
+
+def test_pages__in_the_dark_have_no_error_and_nothing_wider_than_the_window(
+    browser: Any, shown: tuple[str, dict[str, str]]
+) -> None:
+    url, identities = shown
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme="dark")
+    page = context.new_page()
+    addresses = ["", "new", "data"] + [f"surface?run={identities[name]}" for name in ("one", "partial")]
+    addresses.append(f"trial?run={identities['three']}")
+    for address in addresses:
+        page.goto(f"{url}/{address}")
+        page.get_by_test_id("stHeading").first.wait_for(timeout=30_000)
+        settle(page)
+        assert page.get_by_test_id("stException").count() == 0, address
+        assert page.get_by_text("failed unexpectedly").count() == 0, address
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 1400, f"{address} is {wide} px wide"
+    context.close()
