@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.bars import rows as row_measures
-from quantbot.bars.columns import BUDGET_BYTES, Series, batches, wanted
+from quantbot.bars.columns import BUDGET_BYTES, Series, Wanted, batches, wanted
 from quantbot.bars.execution import EXECUTION, SECTION, Route, prices, routes, setting
 from quantbot.bars.generate import LANES, TILE, Layout, Signature
+from quantbot.bars.lanes import Trials, Window, step_alone, step_together
 from quantbot.bars.template import STATE
 from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
 from quantbot.errors import DataError, InputError, ParameterError
@@ -146,7 +147,7 @@ class Run:
         _, layout = self._kernel(route, words, "single")
         n_points = len(self.points)
         wants = wanted(layout.columns, self.strategy.indicators, self.value, n_points, self.data.periods_per_year)
-        wants_here = tuple(type(w)(w.name, w.indicator, w.arguments, w.rows[chosen]) for w in wants)
+        wants_here = tuple(replace(want, rows=want.rows[chosen]) for want in wants)
         most = max(RETURNS_BYTES // (8 * self.n_bars), 1) if "tail" in self.groups else len(chosen)
         general = Route(route.fill, route.size, long_only=False)
         for batch in batches(wants_here, len(chosen), self.n_bars, BUDGET_BYTES):
@@ -158,7 +159,7 @@ class Run:
                 if unfit.any():
                     again = part[unfit]
                     self._keep(general, self._step(general, words, again, wants), again, np.ones(again.shape[0], bool))
-            self.series.forget()
+            self.series.close()
 
     def record(self, route: Route, kept: tuple[NDArray[Any], ...]) -> tuple[int, bool]:
         """Step the first point and write every step into `kept`; return (number of orders, whether unfit)."""
@@ -183,7 +184,9 @@ class Run:
             self.strategy, self.signature, route, self.groups, words, form, plain_python=self.job.plain_python
         )
 
-    def _step(self, route: Route, words: tuple[tuple[str, str], ...], part: Indices, wants: tuple[Any, ...]) -> Outcome:
+    def _step(
+        self, route: Route, words: tuple[tuple[str, str], ...], part: Indices, wants: tuple[Wanted, ...]
+    ) -> Outcome:
         """Step the trials `part` through the window."""
         alone = self.job.plain_python or part.shape[0] <= FEW
         try:
@@ -209,88 +212,29 @@ class Run:
         return Outcome(sums, np.full((1, 2), np.nan) if "tail" in self.groups else None, {0: reason(error)})
 
     def _stepped(
-        self, route: Route, part: Indices, wants: tuple[Any, ...], function: Any, layout: Layout, *, alone: bool
+        self, route: Route, part: Indices, wants: tuple[Wanted, ...], function: Any, layout: Layout, *, alone: bool
     ) -> Outcome:
-        n = part.shape[0]
-        width = 1 if alone else LANES
-        n_batches = -(-n // width)
-        matrices = [self.series.matrix(want, part) for want in wants if want.name in layout.columns]
-        padded = np.minimum(np.arange(n_batches * width), n - 1)  # lanes beyond the last trial repeat it
-        warm = np.max([m[2] for m in matrices], axis=0) if matrices else np.zeros(n, dtype=np.int64)
         n_own = len(self.signature.names("number"))
-        shared_numbers = layout.numbers[: len(layout.numbers) - n_own]
-        numbers = [self.prices[name][part][padded] for name in shared_numbers]
-        numbers += [self._own(name, part, np.float64)[padded] for name in layout.numbers[len(shared_numbers) :]]
-        wholes = [self._own(name, part, np.int64)[padded] for name in layout.wholes]
-        state = self._start(layout, part[padded])
-        returns = np.empty(self.n_bars * n_batches * width if "tail" in self.groups else 1)
-        arrays = (
-            _stacked(numbers, n_batches, width, np.float64),
-            _stacked(wholes, n_batches, width, np.int64),
-            warm[padded],
-            _stacked(state, n_batches, width, np.float64),
-        )
-        finals = self._call(function, layout, matrices, padded, arrays, returns, n_batches, width, alone)
-        sums = {name: finals[:, i].reshape(-1)[:n] for i, name in enumerate(layout.states)}
+        n_shared = len(layout.numbers) - n_own
+        numbers = [self.prices[name][part] for name in layout.numbers[:n_shared]]
+        numbers += [self._own(name, part, np.float64) for name in layout.numbers[n_shared:]]
+        wholes = [self._own(name, part, np.int64) for name in layout.wholes]
+        matrices = [self.series.matrix(want, part) for want in wants]
+        trials = Trials(part.shape[0], matrices, numbers, wholes, self.prices["initial_cash"][part])
+        window = Window(self.data, self.start, self.stop)
+        tail = "tail" in self.groups
+        if alone:
+            plain = self.job.plain_python
+            sums, returns = step_alone(function, layout, window, trials, returns=tail, plain_python=plain)
+        else:
+            sums, returns = step_together(function, layout, window, trials, returns=tail)
         if route.shared:
             sums["holding"] = sums["held" if route.fill == "same_close" else "was_held"]
-        tails = None
-        if "tail" in self.groups:
-            per_trial = returns.reshape(n_batches, -1) if alone else returns.reshape(self.n_bars, -1).T
-            tails = np.array([row_measures.tail(per_trial[i]) for i in range(n)])
+        tails = None if returns is None else np.array([row_measures.tail(own) for own in returns])
         return Outcome(sums, tails, {})
-
-    def _call(
-        self,
-        function: Any,
-        layout: Layout,
-        matrices: list[tuple[Floats, NDArray[np.int64], NDArray[np.int64]]],
-        padded: NDArray[np.int64],
-        arrays: tuple[NDArray[Any], ...],
-        returns: Floats,
-        n_batches: int,
-        width: int,
-        alone: bool,
-    ) -> Floats:
-        """Call the kernel and return its states, shape (n_batches, n_states, width)."""
-        numbers, wholes, warm, state = arrays
-        tile = np.empty(max(len(layout.columns), 1) * TILE * LANES)
-        factors = np.empty(3 * TILE)
-        bars = tuple(getattr(self.data, field)[self.start : self.stop] for field in BAR_FIELDS)
-        before = float(self.data.close[max(self.start - 1, 0)])
-        multiplier = float(self.data.instrument.multiplier)
-        if not alone:
-            columns = [x for matrix, index, _ in matrices for x in (matrix, index[padded])]
-            function(
-                *bars, before, multiplier, *columns, numbers.reshape(-1), wholes.reshape(-1), warm, state.reshape(-1),
-                returns, tile, factors, n_batches,
-            )  # fmt: skip
-            return state
-        if self.job.plain_python:
-            bars = tuple(values.tolist() for values in bars)
-        for i in range(n_batches):
-            chosen = slice(i * self.n_bars, (i + 1) * self.n_bars) if "tail" in self.groups else slice(0, 1)
-            columns = [x for matrix, index, _ in matrices for x in (matrix[index[i] : index[i] + 1], index[:1] * 0)]
-            own: list[Any] = [numbers[i].reshape(-1), wholes[i].reshape(-1), warm[i : i + 1]]
-            out = state[i].reshape(-1)
-            if self.job.plain_python:
-                columns = [x.tolist() for x in columns]
-                own = [x.tolist() for x in own]
-                kept, slots = out.tolist(), factors.tolist()
-                function(*bars, before, multiplier, *columns, *own, kept, returns[chosen], tile, slots, 1)
-                out[:] = kept
-            else:
-                function(*bars, before, multiplier, *columns, *own, out, returns[chosen], tile, factors, 1)
-        return state
 
     def _own(self, name: str, part: Indices, dtype: Any) -> NDArray[Any]:
         return setting(self.settings, self.points, name)[part].astype(dtype)
-
-    def _start(self, layout: Layout, part: Indices) -> list[Floats]:
-        """Return each state at the window's start: flat, all in cash."""
-        cash = self.prices["initial_cash"][part]
-        first = [STATE[name][0] for name in layout.states]
-        return [cash if value is None else np.full(part.shape[0], value) for value in first]
 
     def _keep(self, route: Route, outcome: Outcome, part: Indices, chosen: NDArray[np.bool_]) -> None:
         """Turn the states of the `chosen` trials into measures."""
@@ -333,13 +277,6 @@ class Run:
         values = holding(self.data, self.start, self.stop)
         for name, value in zip(("hold_total_return", "hold_sharpe", "hold_max_drawdown"), values, strict=True):
             self.columns[name][:] = value
-
-
-def _stacked(values: list[NDArray[Any]], n_batches: int, width: int, dtype: Any) -> NDArray[Any]:
-    """Return values per lane as (n_batches, n_values, width): a batch's lanes beside each other."""
-    if not values:
-        return np.zeros((n_batches, 1, width), dtype=dtype)
-    return np.ascontiguousarray(np.stack(values).reshape(len(values), n_batches, width).swapaxes(0, 1), dtype=dtype)
 
 
 @lru_cache(maxsize=256)

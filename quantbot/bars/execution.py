@@ -13,12 +13,12 @@ How much
     only when it moves by more than `rebalance_band`, and what the market does to the position in between is left
     alone. ``all_cash`` brings the position to `e` times the equity at the executed price, fees paid out of it: from
     flat, ``e = 1`` buys ``cash / (price * (1 + fee))``, as vectorbt does; ``e = -1`` sells short as much.
-    ``fixed_cash`` wants ``e * size_value`` of money, ``fixed_units`` ``e * size_value`` units, fees on top, neither more
-    than ``all_cash`` could hold at `max_exposure`. ``volatility_target`` is ``all_cash`` at
+    ``fixed_cash`` wants ``e * size_value`` of money, ``fixed_units`` ``e * size_value`` units, fees on top, neither
+    more than ``all_cash`` could hold at `max_exposure`. ``volatility_target`` is ``all_cash`` at
     ``e * size_value / volatility``, clipped to `max_exposure`: the volatility is the annualised deviation (ddof 1) of
     the last `volatility_window` returns at the decision; until it is known nothing is traded.
-    An order is rounded toward zero to whole lots (`lot_size`) and dropped below `minimum_units`; one that closes the
-    position never is.
+    An order is rounded toward zero to whole lots (`lot_size`) and dropped below `minimum_units` (and below a
+    billionth of the position, which is rounding); one that closes the position never is.
 Stops
     `stop_loss` and `take_profit` are fractions of the (average) entry price, `trailing_stop` of the best price since
     the entry: of highs (lows, when short) of *earlier* bars and the entry itself, for nobody knows whether a bar's

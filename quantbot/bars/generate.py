@@ -14,8 +14,9 @@ from quantbot.bars.execution import Route
 from quantbot.bars.orders import SIZES
 
 LANES = 64  # lanes stepped together: eight vectors of eight, enough independent work to hide each operation's latency
-TILE = 64  # bars between two looks at the indicators: one tile of each stays in the first-level cache
-UNROLL = 4  # bars that a lane's state stays in registers
+TILE = 32  # bars between two looks at the indicators: one tile of each stays in the first-level cache
+UNROLL = 4  # bars that a lane's state stays in registers; 1 in general kernels, which have more of it than fits there
+EACH, RUN, MIXED = 0, 1, 2  # of eight lanes: all use one series, or eight that lie beside each other, or any eight
 
 BAR_NAMES = ("open_", "high", "low", "close", "volume")
 FACTORS = ("hold", "enter", "leave")
@@ -179,7 +180,7 @@ class _Writer:
         lines = self._lanes() if self.form == "lanes" else self._single()
         arguments = ["open_bars", "high_bars", "low_bars", "close_bars", "volume_bars", "close_before", "multiplier"]
         for k in range(len(self.columns)):
-            arguments += [f"column_{k}", f"index_{k}"]
+            arguments += [f"column_{k}", f"index_{k}", *([f"kind_{k}", f"table_{k}"] if self.form == "lanes" else [])]
         arguments += ["numbers", "wholes", "warm_from", "state", "returns", "tile", "factors", "n_batches"]
         if self.flags["RECORD"]:
             arguments += ["step_equity", "step_drawdown", "step_exposure", "step_target"]
@@ -251,27 +252,33 @@ class _Writer:
 
     def _lanes(self) -> list[str]:
         lines = self._tile_start()
+        lines += _indented(
+            1, [f"transpose(column_{k}, base, size_of_tile, table_{k})" for k in range(len(self.columns))]
+        )
         lines += _indented(1, ["for batch in range(n_batches):"])
         inner = [f"first_lane = batch * {LANES}"]
-        for k in range(len(self.columns)):
-            inner += [
-                f"for lane in range({LANES}):",
-                f"    row = index_{k}[first_lane + lane]",
-                "    for b in range(size_of_tile):",
-                f"        tile[{k * TILE * LANES} + b * {LANES} + lane] = column_{k}[row, base + b]",
-            ]
+        inner += [
+            f"spread(table_{k}, column_{k}.shape[0], index_{k}, kind_{k}, first_lane, size_of_tile, tile,"
+            f" {k * TILE * LANES})"
+            for k in range(len(self.columns))
+        ]
         inner += [
             f"state_at = batch * {len(self.layout.states) * LANES}",
             f"numbers_at = batch * {len(self.layout.numbers) * LANES}",
             f"wholes_at = batch * {len(self.layout.wholes) * LANES}",
-            "warm_all = 0",
-            f"for lane in range({LANES}):",
-            "    warm_all = max(warm_all, warm_from[first_lane + lane])",
             "b = 0",
-            "if base >= warm_all:",
-            f"    while b + {UNROLL} <= size_of_tile:",
-            *_indented(2, self._group(range(UNROLL), warming=False)),
-            f"        b += {UNROLL}",
+        ]
+        if self.route.shared:
+            inner += [
+                "warm_all = 0",
+                f"for lane in range({LANES}):",
+                "    warm_all = max(warm_all, warm_from[first_lane + lane])",
+                "if base >= warm_all:",
+                f"    while b + {UNROLL} <= size_of_tile:",
+                *_indented(2, self._group(range(UNROLL), warming=False)),
+                f"        b += {UNROLL}",
+            ]
+        inner += [
             "while b < size_of_tile:",
             *_indented(1, self._group(range(1), warming=True)),
             "    b += 1",

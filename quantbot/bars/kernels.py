@@ -13,6 +13,7 @@ from numba.core.errors import NumbaError, NumbaWarning, UnsupportedBytecodeError
 from quantbot.bars import orders
 from quantbot.bars.execution import Route
 from quantbot.bars.generate import Layout, Signature, source
+from quantbot.bars.kernels_tile import spread, transpose
 from quantbot.errors import StrategyError
 from quantbot.kernels import compiling, generated, inlined, jit
 from quantbot.market import Floats
@@ -23,6 +24,7 @@ Kernel = Callable[..., Any]
 
 _HELPERS = ("order", "stop", "round_trip", "average_entry")
 _COMPILED_HELPERS = {name: inlined(getattr(orders, name)) for name in _HELPERS}
+_COMPILED_HELPERS |= {"transpose": transpose, "spread": spread}
 _PLAIN_HELPERS = {name: getattr(orders, name) for name in _HELPERS}
 _KERNELS: dict[tuple[object, ...], tuple[Kernel, Layout]] = {}
 _SERIES: dict[Callable[..., Any], Callable[..., Any]] = {}

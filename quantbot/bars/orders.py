@@ -66,7 +66,8 @@ def order(
         # A billionth of a lot more, so that 0.3 / 0.1 is three lots although binary fractions say 2.9999999999999996
         whole = math.floor(abs(delta) / lot + 1e-9) * lot
         delta = whole if delta > 0.0 else -whole
-    delta = delta if abs(delta) >= minimum else 0.0
+    # A billionth of the position is what rounding leaves of no order at all: nobody pays a fee for it.
+    delta = delta if abs(delta) >= minimum and abs(delta) > 1e-9 * abs(units) else 0.0
     delta = delta if exposure != 0.0 else -units
     fee = abs(delta) * fee_each
     fee = fee + fee_fixed if delta != 0.0 else 0.0

@@ -48,7 +48,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         "drawdown_bars", "Longest drawdown", "path", "bars", -1, False,
-        "Most bars in a row with equity below its peak.",
+        "Most bars in a row with equity below its peak (by more than rounding, a 1e-12th).",
     ),
     Measure(
         "exposure", "Exposure", "path", "fraction", 0, False,
@@ -98,6 +98,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
 )  # fmt: skip
 
+ROUNDING = 1e-12  # a drawdown that small is what rounding leaves of none at all
 GROUPS = ("core", "path", "trades", "tail")
 
 
@@ -125,6 +126,7 @@ def measures(
         if groups & {"core", "path"}:
             sharpe, volatility = sharpe_ratio(sums["sum_returns"], sums["sum_squares"], n_bars, periods_per_year)
             drawdown = 1.0 - sums["worst"]
+            drawdown = np.where(drawdown > ROUNDING, drawdown, 0.0)
             cagr = np.array([growth_rate(value, periods_per_year / n_bars) for value in ratio.tolist()])
         if "core" in groups:
             out |= {"total_return": ratio - 1.0, "final_equity": equity, "cagr": cagr, "volatility": volatility}

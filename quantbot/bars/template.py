@@ -8,7 +8,8 @@ on), and sets them into a loop over bars and, unrolled, over lanes. So the names
 state
     the names in `STATE`, one value for each lane, carried from bar to bar;
 the bar
-    `t` (0 at the window's start), `open_`, `high`, `low`, `close`, and the factors `hold`, `enter`, `leave` (see `shared_mark`);
+    `t` (0 at the window's start), `open_`, `high`, `low`, `close`, and the factors `hold`, `enter` and
+    `leave` (see `shared_mark`);
 the lane's settings
     `buy`, `fee_rate`, `stop_loss`, ... as `quantbot.bars.execution.prices` names them, `multiplier`;
 `DECIDE`
@@ -97,7 +98,7 @@ def shared_mark():
     if PATH:
         lost = gain if gain < 0.0 else 0.0
         sum_downside = sum_downside + lost * lost
-        below = below + 1.0 if drawn < 1.0 else 0.0
+        below = below + 1.0 if drawn < 0.999999999999 else 0.0  # nearer to the peak is rounding
         longest = below if below > longest else longest
         sum_equity = sum_equity + equity
         amount = before * entry_value if enters else (before * leave * sell if leaves else 0.0)
@@ -245,7 +246,7 @@ def general_mark():
     if PATH:
         lost = gain if gain < 0.0 else 0.0
         sum_downside = sum_downside + lost * lost
-        below = below + 1.0 if drawn < 1.0 else 0.0
+        below = below + 1.0 if drawn < 0.999999999999 else 0.0  # nearer to the peak is rounding
         longest = below if below > longest else longest
         sum_equity = sum_equity + equity
     if PATH or RECORD:
