@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,8 @@ def write_report(trial: Backtest, path: Path) -> None:
     except OSError as error:
         raise StoreError(f"the report can't be written to {path}: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def report(trial: Backtest) -> str:
