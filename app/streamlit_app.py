@@ -7,6 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from app.doctor import require_own_datasets
+from app.format import plain
+from quantbot.errors import QuantBotError
 
 ICON = Path(__file__).with_name("icon.png")  # a file of ours: an icon by name would be fetched from another host
 PAGES = (
@@ -21,7 +23,11 @@ PAGES = (
 def main() -> None:
     """Show the page that the URL names."""
     st.set_page_config(page_title="QuantBot", page_icon=str(ICON), layout="wide")
-    require_own_datasets()
+    try:
+        require_own_datasets()
+    except QuantBotError as error:
+        st.error(plain(error))
+        st.stop()
     pages = [
         st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, help=sentence)
         for name, title, icon, sentence in PAGES

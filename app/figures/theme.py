@@ -87,11 +87,16 @@ def outlined(
     symbol
         An open one ("circle-open"), whose line has the marker's colour.
     """
-    shared: dict[str, Any] = {"x": x, "y": y, "mode": "markers", "hoverinfo": "skip", "legendgroup": name, "name": name}
-    shared["cliponaxis"] = False  # a ring in a corner cell stays whole
-    return [
-        go.Scatter(
-            **shared, showlegend=show, marker={"symbol": symbol, "size": size, "color": ink, "line": {"width": width}}
-        )
-        for ink, width, show in (("white", 5, False), (colour, 2, True))
+    ring: dict[str, Any] = {"x": x, "y": y, "mode": "markers", "hoverinfo": "skip", "legendgroup": name, "name": name}
+    ring["cliponaxis"] = False  # a ring in a corner cell stays whole
+    drawn = [
+        go.Scatter(**ring, showlegend=False, marker=_open(symbol, size, ink, width))
+        for ink, width in (("white", 5), (colour, 2))
     ]
+    # Its legend entry stands on the page, which may be dark, not on the map.
+    entry = go.Scatter(**ring | {"x": [None], "y": [None]}, marker=_open(symbol, size, GREY, 2))
+    return [*drawn, entry]
+
+
+def _open(symbol: str, size: int, colour: str, width: int) -> dict[str, Any]:
+    return {"symbol": symbol, "size": size, "color": colour, "line": {"width": width}}

@@ -105,7 +105,7 @@ def test_map__picks_a_large_plane_in_webgl() -> None:
 def test_map__marks_best_plateau_and_selection_twice() -> None:
     figure = draw(*cells(), marks=Marks(best=(5, 80.0), plateau=(6, 100), selected=(8, 150.5)))
     assert legend(figure) == {"best", "plateau", "selected"}
-    rings = [trace for trace in figure.data if trace.name == "best"]
+    rings = [trace for trace in figure.data if trace.name == "best" and trace.x[0] is not None]
     assert [ring.marker.color for ring in rings] == ["white", "black"]
     assert (rings[0].x[0], rings[0].y[0]) == ("5", "80")
 
@@ -196,10 +196,11 @@ def test_scatter__carries_the_index_of_each_point_whatever_its_state() -> None:
     assert by_name == {None: [0, 2], "failed 1": [1], "not run yet 1": [3]}
 
 
-def test_marker_colours__differ_between_the_two_rings() -> None:
-    outer, inner = theme.outlined([1], [2], "best", "circle-open")
+def test_marks__are_white_under_black_with_a_legend_entry_for_any_page() -> None:
+    outer, inner, entry = theme.outlined([1], [2], "best", "circle-open")
     assert outer.marker.line.width > inner.marker.line.width
-    assert (outer.showlegend, outer.hoverinfo, inner.hoverinfo) == (False, "skip", "skip")
+    assert (outer.showlegend, inner.showlegend, entry.marker.color) == (False, False, theme.GREY)
+    assert {mark.hoverinfo for mark in (outer, inner, entry)} == {"skip"}
 
 
 def plane(n_x: int = 4, n_y: int = 3) -> Plane:

@@ -48,6 +48,7 @@ def page(browser: Any) -> Iterator[Any]:
     tab.foreign = []
     tab.on("request", lambda request: _note(tab.foreign, request.url))
     yield tab
+    print(f"last page: {tab.url}\n{tab.locator('body').inner_text()[:3000]}")  # pytest shows it when a test fails
     context.close()
     assert not tab.foreign, "requests left this machine"
 
