@@ -255,7 +255,7 @@ def _map(
         shown.identity, shown.mark, x.name, y.name, controls.measure.name,
         "median" if controls.how == "one" else controls.how, controls.pins, controls.fold, controls.asset,
     )  # fmt: skip
-    columns, rows = _window(x, MAX_X, "s.win.x", view), _window(y, MAX_Y, "s.win.y", view)
+    columns, rows = _windows(x, y, view)
     window = window_of(plane, columns, rows)
     selected = _selected(view, x, y)
     marks = Marks(
@@ -286,6 +286,16 @@ def _behind(window: Any, n_cells: int, controls: Controls) -> str:
         "one trial a square" if most == 1 else f"a square is the {_how(controls.how)} of up to {fmt.count(most)} trials"
     )
     return f"{fmt.plural(n_cells, 'square')}, {each}; colours end at 2 and 98 % of all trials. Click one."
+
+
+def _windows(x: Axis, y: Axis, view: dict[str, str]) -> tuple[slice, slice]:
+    if len(x) <= MAX_X and len(y) <= MAX_Y:
+        return slice(None), slice(None)
+    left, right = st.columns(2)
+    with left:
+        columns = _window(x, MAX_X, "s.win.x", view)
+    with right:
+        return columns, _window(y, MAX_Y, "s.win.y", view)
 
 
 def _window(axis: Axis, most: int, key: str, view: dict[str, str]) -> slice:
