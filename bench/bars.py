@@ -2,7 +2,8 @@
 
 Every time is CPU time of one core, the median over interleaved calls (ours, theirs, ours, theirs); both sides have
 compiled everything before, and both compute their indicators within the time. What is measured on our side is
-`Engine.run`, on theirs the calls in `bench/peers/vectorbt_bars.py`.
+`Engine.run`, on theirs the calls in `bench/peers/vectorbt_bars.py`. Our rows carry drawdown and Sharpe ratio even
+where the peer computes the return alone. The peer is timed on a part of each grid, evenly spread over it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PERIODS_PER_YEAR = 252.0
 COMBINATIONS_A_CALL = 8  # of the peer: its fastest on these machines; 16 and more spill its caches
 PARITY = ("final_equity", "max_drawdown", "sharpe")
 
-SINGLE = {
+SINGLE: dict[str, dict[str, float]] = {
     "sma_cross": {"fast": 20, "slow": 100},
     "ema_cross": {"fast": 12, "slow": 26},
     "donchian": {"entry": 20, "leave": 10},
@@ -111,13 +112,11 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     sma = "sma_cross"
     rows = [
         Case(f"single {n:,}: equity, drawdown, Sharpe", sma, one[sma], n, floor=20),
-        Case(f"single {n:,}: return alone", sma, one[sma], n, (), peer={"measures": False}, floor=5),
+        Case(f"single {n:,}: return alone", sma, one[sma], n, peer={"measures": False}, floor=5),
         Case(f"grid {size}: equity, drawdown, Sharpe", sma, grid, m, floor=100),
-        Case(f"grid {size}: return alone", sma, grid, m, (), peer={"measures": False}, floor=50),
-        *(
-            Case(f"{name if name != OWN else 'a strategy of your own'}, single {n:,}", name, point, n, floor=20)
-            for name, point in one.items()
-        ),
+        Case(f"grid {size}: return alone", sma, grid, m, peer={"measures": False}, floor=50),
+        *(Case(f"{called(name)}, 100 x {m:,}", name, spread(name), m, floor=20) for name in SINGLE),
+        *(Case(f"{called(name)}, single {n:,}", name, point, n) for name, point in one.items() if name != sma),
         Case(f"single {n:,}: + path", sma, one[sma], n, path, peer=None),
         Case(f"single {n:,}: + path, trades", sma, one[sma], n, trades, peer=None),
         Case(f"single {n:,}: + path, trades, tail", sma, one[sma], n, tail, peer=None),
@@ -129,6 +128,19 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
         Case(f"grid {size}: lots of one unit", sma, grid, m, execution={"execution.lot_size": 1.0}, peer=None),
     ]
     return [row for row in rows if arguments.only in row.label]
+
+
+def called(name: str) -> str:
+    return "a strategy of your own" if name == OWN else name
+
+
+def spread(name: str) -> dict[str, list[float]]:
+    """Return 100 points around a strategy's single one: ten values of its first parameter by ten of its second."""
+    (first, a), (second, b), *rest = SINGLE[name].items()
+    ones: list[float] = [a + step for step in range(10)]
+    twos: list[float] = [b * (1 + step / 10) if isinstance(b, float) else b + step for step in range(10)]
+    points = {first: [one for one in ones for _ in twos], second: [two for _ in ones for two in twos]}
+    return points | {key: [value] * 100 for key, value in rest}
 
 
 def table(arguments: argparse.Namespace, bars: Bars, peer: Peer) -> bool:

@@ -21,39 +21,83 @@ import vectorbt as vbt  # noqa: E402
 MOST_ORDERS = 200_000  # of one combination: vectorbt's default buffer has one slot for each bar
 
 
-def moving_average(means, bars, window, engine, *, ewm=False):
-    """Return one moving average of the closes; each is computed once a request."""
-    if window not in means:
-        means[window] = vbt.MA.run(bars["close"], window, ewm=ewm, engine=engine).ma.to_numpy().ravel()
-    return means[window]
+class Indicators:
+    """vectorbt's indicators of one request, each computed once."""
+
+    def __init__(self, bars, engine):
+        self.bars, self.engine, self.known = bars, engine, {}
+
+    def get(self, name, *arguments):
+        """Return one series, (n_bars,)."""
+        key = (name, *arguments)
+        if key not in self.known:
+            self.known[key] = getattr(self, name)(*arguments)
+        return self.known[key]
+
+    def sma(self, window):
+        return vbt.MA.run(self.bars["close"], window, engine=self.engine).ma.to_numpy().ravel()
+
+    def ema(self, window):
+        return vbt.MA.run(self.bars["close"], window, ewm=True, engine=self.engine).ma.to_numpy().ravel()
+
+    def deviation(self, window):
+        return vbt.MSTD.run(self.bars["close"], window, engine=self.engine).mstd.to_numpy().ravel()
+
+    def rsi(self, window):
+        return vbt.RSI.run(self.bars["close"], window, ewm=True, engine=self.engine).rsi.to_numpy().ravel()
+
+    def highest(self, window):
+        return before(vbt.nb.rolling_max_1d_nb(self.bars["high"], window))
+
+    def lowest(self, window):
+        return before(vbt.nb.rolling_min_1d_nb(self.bars["low"], window))
+
+    def past_return(self, window):
+        close, out = self.bars["close"], np.full(self.bars["close"].shape, np.nan)
+        out[window:] = close[window:] / close[:-window] - 1.0
+        return out
+
+    def volatility(self, window):
+        return vbt.nb.rolling_std_1d_nb(self.get("past_return", 1), window, ddof=1)
 
 
-def signals(name, bars, point, engine, means):
-    """Return entries and exits, (n_bars, n_combinations), from vectorbt's own indicators where it has them."""
-    close = bars["close"]
+def before(values):
+    """Return the values one bar later, so that a bar sees those before it."""
+    out = np.full(values.shape, np.nan)
+    out[1:] = values[:-1]
+    return out
+
+
+def signals(name, close, point, get):
+    """Return entries and exits of one combination, (n_bars,) each."""
     match name:
-        case "sma_cross" | "ema_cross":
-            ewm = name == "ema_cross"
-            fast = np.column_stack([moving_average(means, bars, w, engine, ewm=ewm) for w in point["fast"]])
-            slow = np.column_stack([moving_average(means, bars, w, engine, ewm=ewm) for w in point["slow"]])
+        case "sma_cross":
+            fast, slow = get("sma", point["fast"]), get("sma", point["slow"])
             return fast > slow, fast < slow
-        case "dip_buyer":
-            mean = moving_average(means, bars, int(point["window"][0]), engine)
-            return (close < mean * (1.0 - point["dip"][0]))[:, None], (close > mean)[:, None]
+        case "ema_cross":
+            fast, slow = get("ema", point["fast"]), get("ema", point["slow"])
+            return fast > slow, fast < slow
         case "donchian":
-            high = vbt.nb.rolling_max_1d_nb(bars["high"], int(point["entry"][0]))
-            low = vbt.nb.rolling_min_1d_nb(bars["low"], int(point["leave"][0]))
-            entries, exits = np.zeros(close.shape, bool), np.zeros(close.shape, bool)
-            entries[1:], exits[1:] = close[1:] > high[:-1], close[1:] < low[:-1]
-            return entries[:, None], exits[:, None]
+            return close > get("highest", point["entry"]), close < get("lowest", point["leave"])
         case "bollinger":
-            bands = vbt.BBANDS.run(close, int(point["window"][0]), alpha=point["width"][0], engine=engine)
-            entries, exits = close < bands.lower.to_numpy().ravel(), close >= bands.middle.to_numpy().ravel()
-            return entries[:, None], exits[:, None]
+            mean = get("sma", point["window"])
+            return close < mean - point["width"] * get("deviation", point["window"]), close >= mean
         case "rsi":
-            strength = vbt.RSI.run(close, int(point["window"][0]), ewm=True, engine=engine).rsi.to_numpy().ravel()
-            return (strength < point["lower"][0])[:, None], (strength >= point["leave"][0])[:, None]
+            strength = get("rsi", point["window"])
+            return strength < point["lower"], strength >= point["leave"]
+        case "dip_buyer":
+            mean = get("sma", point["window"])
+            return close < mean * (1.0 - point["dip"]), close > mean
     raise ValueError(name)
+
+
+def sizes(close, point, request, get):
+    """Return the share of equity that momentum wants from each bar on, NaN where it stays, (n_bars,)."""
+    past = get("past_return", point["window"])
+    volatility = get("volatility", point["volatility_window"]) * request["periods_per_year"] ** 0.5
+    size = np.where(past > 0.0, np.minimum(1.0, point["target"] / volatility), 0.0)
+    size[np.isnan(past) | np.isnan(volatility)] = 0.0
+    return before(np.where(np.diff(size, prepend=0.0) != 0.0, size, np.nan))
 
 
 def later(flags):
@@ -63,19 +107,31 @@ def later(flags):
     return out
 
 
-def run(bars, request, means):
+def run(bars, request, indicators):
     """Return final equity (and drawdown and Sharpe where asked for) of each combination."""
-    name, engine, point = request["strategy"], request["engine"], request["point"]
-    close, price = bars["close"], bars["open"]
+    name, close = request["strategy"], bars["close"]
+    points = [
+        dict(zip(request["point"], values, strict=True)) for values in zip(*request["point"].values(), strict=True)
+    ]
+    common = {"price": bars["open"][:, None], "fees": request["fee"], "init_cash": 100_000.0, "freq": "1D"}
+    common["engine"] = request["engine"]
     if name == "momentum":
-        return run_momentum(bars, request)
-    entries, exits = signals(name, bars, point, engine, means)
-    portfolio = vbt.Portfolio.from_signals(
-        close[:, None], later(entries), later(exits), price=price[:, None], fees=request["fee"], init_cash=100_000.0,
-        direction="longonly", freq="1D", max_orders=min(MOST_ORDERS, close.shape[0]), engine=engine,
-        **stops_of(bars, request),
-    )  # fmt: skip
-    return results(portfolio, request)
+        size = np.column_stack([sizes(close, point, request, indicators.get) for point in points])
+        return results(vbt.Portfolio.from_orders(close[:, None], size, size_type="targetpercent", **common), request)
+    pairs = [signals(name, close, point, indicators.get) for point in points]
+    entries, exits = (later(np.column_stack(part)) for part in zip(*pairs, strict=True))
+    return results(
+        vbt.Portfolio.from_signals(
+            close[:, None],
+            entries,
+            exits,
+            direction="longonly",
+            max_orders=min(MOST_ORDERS, close.shape[0]),
+            **common,
+            **stops_of(bars, request),
+        ),
+        request,
+    )
 
 
 def stops_of(bars, request):
@@ -83,26 +139,6 @@ def stops_of(bars, request):
     if not request.get("stops"):
         return {}
     return {**request["stops"], **{name: bars[name][:, None] for name in ("open", "high", "low")}}
-
-
-def run_momentum(bars, request):
-    """Time-series momentum as target percentages of equity, with an order on each change."""
-    close, point, engine = bars["close"], request["point"], request["engine"]
-    window, spread = int(point["window"][0]), int(point["volatility_window"][0])
-    returns = np.full(close.shape, np.nan)
-    returns[1:] = close[1:] / close[:-1] - 1.0
-    volatility = vbt.nb.rolling_std_1d_nb(returns, spread, ddof=1) * np.sqrt(request["periods_per_year"])
-    past = np.full(close.shape, np.nan)
-    past[window:] = close[window:] / close[:-window] - 1.0
-    size = np.where(past > 0.0, np.minimum(1.0, point["target"][0] / volatility), 0.0)
-    size[np.isnan(past) | np.isnan(volatility)] = 0.0
-    later_size = np.full(size.shape, np.nan)
-    later_size[1:] = np.where(np.diff(size, prepend=0.0) != 0.0, size, np.nan)[:-1]
-    portfolio = vbt.Portfolio.from_orders(
-        close, later_size, size_type="targetpercent", price=bars["open"], fees=request["fee"], init_cash=100_000.0,
-        freq="1D", engine=engine,
-    )  # fmt: skip
-    return results(portfolio, request)
 
 
 def results(portfolio, request):
@@ -134,8 +170,8 @@ def main():
         vbt.settings.returns["year_freq"] = f"{request['periods_per_year']}D"
         data = {name: values[: request["n_bars"]] for name, values in bars.items()}
         start = time.process_time()
-        means = {}
-        parts = [run(data, part, means) for part in chunks(request)]
+        indicators = Indicators(data, request["engine"])
+        parts = [run(data, part, indicators) for part in chunks(request)]
         seconds = time.process_time() - start
         answer = {name: [value for part in parts for value in part[name]] for name in parts[0]}
         answer |= {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
