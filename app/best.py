@@ -13,7 +13,9 @@ from app import format as fmt
 from app import terminal
 
 if TYPE_CHECKING:
+    from quantbot.parameters import Value
     from sweeps.results import Run
+    from sweeps.trial import Axis
 
 # Shown beside the objective, where the run has them.
 _BESIDE = ("cagr", "max_drawdown", "n_trades")
@@ -99,10 +101,18 @@ def plateau_sentence(run: Run) -> str | None:
         return None
     declared = run.measures[run.objective]
     median, worst = fmt.measure(plateau.score, declared), fmt.measure(plateau.worst, declared)
+    at_edge = [axis.name for axis in run.plan.axes if _is_edge(axis, plateau.point[axis.name])]
+    edge = f"; {' and '.join(at_edge)} at the edge of the grid: widen it" if at_edge else ""
     return (
         f"plateau: {fmt.point(plateau.point)} with {declared.label} {fmt.measure(plateau.value, declared)};"
-        f" median of it and its {fmt.plural(plateau.n_neighbours, 'neighbour')} {median}, worst {worst}"
+        f" median of it and its {fmt.plural(plateau.n_neighbours, 'neighbour')} {median}, worst {worst}{edge}"
     )
+
+
+def _is_edge(axis: Axis, value: Value) -> bool:
+    """Whether a strategy's parameter is at an end of its values; a cost is often at its lowest and means nothing."""
+    ranged = axis.kind != "choice" and "." not in axis.name and len(axis) > 2
+    return ranged and value in (axis.values[0].item(), axis.values[-1].item())
 
 
 def plateau_document(run: Run) -> dict[str, Any] | None:

@@ -209,9 +209,9 @@ def _store(url: str) -> Iterator[Check]:
         )  # fmt: skip
         return
     yield Check("store", "ok", f"{store.url}: written, read back and deleted in {took_ms:.0f} ms")
-    late = abs(skew_s) > TOLERATED_SKEW_S
+    late, where = abs(skew_s) > TOLERATED_SKEW_S, "behind" if skew_s < 0 else "ahead of"
     yield Check(
-        "clock", "warn" if late else "ok", f"the store's clock is {skew_s:+.1f} s from this machine's"
+        "clock", "warn" if late else "ok", f"the store's clock is {abs(skew_s):.1f} s {where} this machine's"
         + ("; set the time (chrony, timedatectl): leases and progress are judged by the store's" if late else "")
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -133,15 +134,25 @@ def _words(progress: Progress) -> str:
         words.append(f"{fmt.count(round(progress.rate))}/s")
     if progress.eta_seconds and progress.n_done < progress.n_trials:
         words.append(f"{time_left(progress.eta_seconds)} left")
+    if progress.n_done == progress.n_trials and not progress.followed:
+        words.append("verifying and publishing")
     if progress.note:
         words.append(progress.note)
     return "  ".join(words)
 
 
 def time_left(eta_seconds: tuple[float, float]) -> str:
-    """Write a range of time left: ``5.0 s to 11 s``."""
-    shortest, longest = (fmt.duration(seconds) for seconds in eta_seconds)
-    return shortest if shortest == longest else f"{shortest} to {longest}"
+    """Write a range of time left.
+
+    Examples
+    --------
+    >>> [time_left(seconds).replace(fmt.SPACE, " ") for seconds in ((0.2, 0.4), (0.6, 24.3), (40.0, 95.0))]
+    ['1 s', '1 to 25 s', '40 s to 1 min 35 s']
+    """
+    low, high = (max(math.ceil(seconds), 1) for seconds in eta_seconds)
+    if high < 60:
+        return f"{low}{fmt.SPACE}s" if low == high else f"{low} to {high}{fmt.SPACE}s"
+    return f"{fmt.duration(low)} to {fmt.duration(high)}"
 
 
 def computed_trials(plan: Plan, root: Store) -> int:

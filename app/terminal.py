@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from quantbot.errors import CorruptError, InputError, NotFoundError, RunError, SpecError, StoreError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.progress import Progress
+    from rich.table import Table
 
 
 class ExitCode(IntEnum):
@@ -69,6 +70,9 @@ class Flags:
 
 flags = Flags()
 
+_GAP = 3  # blanks between two columns of a table
+_FOLDED = 40  # characters of a column of sentences
+
 
 def exit_code(error: BaseException) -> ExitCode:
     """Return the exit code that `error` ends a command with."""
@@ -116,12 +120,56 @@ def print_table(
     right: Iterable[str] = (),
     header: bool = True,
 ) -> None:
-    """Print a table on stdout; the columns named in `right` are aligned to the right."""
+    """Print a table on stdout.
+
+    Names and numbers are never broken: where a terminal is too narrow its own wrapping is easier to read and to copy
+    than cells of three letters. Only the last column folds, and then headings.
+
+    Parameters
+    ----------
+    right
+        The columns that are aligned to the right.
+    """
+    body = list(rows)
+    console = out()
+    names = list(columns)
+    if _width(names, body) > console.width:
+        names = [_folded(name, [row[place] for row in body]) for place, name in enumerate(columns)]
+    console.width = max(console.width, _width(names, body))
+    with console.capture() as capture:
+        to_the_right = {place for place, name in enumerate(columns) if name in set(right)}
+        console.print(_table(names, body, title, to_the_right, header=header))
+    # Cells are padded to their column: a table in a file or a mail should not end in blanks.
+    sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
+
+
+def _folded(heading: str, cells: Sequence[str]) -> str:
+    """Break a heading into lines where it alone makes its column wide."""
+    if max(map(len, cells), default=0) >= len(heading):
+        return heading
+    return heading.replace(" ", "\n").replace(".", ".\n")
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the least width of each column: that of its content, but for a last one of sentences, which folds."""
+    widths = [
+        max([len(line) for line in name.splitlines()] + [len(row[place]) for row in rows], default=0)
+        for place, name in enumerate(columns)
+    ]
+    return [*widths[:-1], min(widths[-1], _FOLDED)]
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    return sum(_widths(columns, rows)) + _GAP * (len(columns) - 1)
+
+
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str, right: set[int], *, header: bool
+) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    to_the_right = set(right)
     table = Table(
         title=title or None,
         title_justify="left",
@@ -131,15 +179,12 @@ def print_table(
         show_edge=False,
         pad_edge=False,
     )
-    for column in columns:
-        table.add_column(column, justify="right" if column in to_the_right else "left", overflow="fold")
+    for place, (column, width) in enumerate(zip(columns, _widths(columns, rows), strict=True)):
+        justify: JustifyMethod = "right" if place in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = out()
-    with console.capture() as capture:
-        console.print(table)
-    # Cells are padded to their column: a table in a file or a mail should not end in blanks.
-    sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
+    return table
 
 
 def watched() -> bool:
@@ -149,12 +194,21 @@ def watched() -> bool:
 
 @contextmanager
 def progress(*columns: Any) -> Iterator[Progress]:
-    """Show rich progress bars on stderr while inside; invisible when nobody watches."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    """Show rich progress bars with these columns on stderr while inside; invisible when nobody watches."""
+    from rich.progress import Progress
 
-    default = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*(columns or default), console=err(), disable=not watched(), transient=True) as bars:
+    with Progress(*columns, console=err(), disable=not watched(), transient=True) as bars:
         yield bars
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show that something goes on whose length nobody knows."""
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()) as bars:
+        bars.add_task(what, total=None)
+        yield
 
 
 def print_error(error: BaseException, message: str, code: ExitCode) -> None:

@@ -22,7 +22,7 @@ app = group("data", "List, show and check datasets.")
 Reference = Annotated[
     str, typer.Argument(metavar="NAME", help="A catalogue name, NAME@VERSION (a prefix will do) or a dataset's URL.")
 ]
-_ASSETS_SHOWN = 4
+_ASSETS_SHOWN = 2
 
 
 @app.command("list", epilog=examples("quantbot data list", "quantbot data list --store s3://bucket/quantbot --json"))
@@ -99,8 +99,7 @@ def check(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) 
     from datasets.recheck import recheck
 
     dataset = open_dataset(name, open_root(store))
-    with terminal.progress() as bars:
-        bars.add_task(f"checking {dataset.name}", total=None)
+    with terminal.busy(f"checking {dataset.name}"):
         damage = dataset.damage()
         quality = None if damage else recheck(dataset)
     n_objects = len(dataset.manifest.objects)

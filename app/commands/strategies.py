@@ -94,10 +94,9 @@ def check(
     The sentinel changes the bars after a moment: no decision and no order up to that moment may move. Ends with exit
     code 3 when one does, 2 when the strategy can't be loaded or compiled.
     """
-    from quantbot.strategies.sentinel import check_lookahead
-
     from app.points import parse_point
     from quantbot.strategies.loader import load_strategy
+    from quantbot.strategies.sentinel import check_lookahead
 
     strategy = load_strategy(reference)
     report = check_lookahead(strategy, parse_point(settings or []) or None)

@@ -43,7 +43,8 @@ def _command(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+    family: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return family
 
 
 def _gone(family: list[psutil.Process], seconds: float = 10.0) -> list[psutil.Process]:
