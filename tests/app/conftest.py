@@ -114,7 +114,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str
         "one": (spec("one", "fast = { start = 3, stop = 12, step = 1 }", more=holdout), None),
         "none": (spec("none", "fast = 5\nslow = 20"), None),
         "words": (
-            spec("words", 'fast = { values = [3, 5] }\n"execution.fill" = { values = ["next_open", "same_close"] }'), None,
+            spec("words", 'fast = { values = [3, 5] }\n'
+                 '"execution.fill" = { values = ["next_open", "same_close"] }'), None,
         ),
         "sampled": (
             spec("sampled", "fast = { low = 3, high = 9 }\nslow = { low = 10, high = 40 }",

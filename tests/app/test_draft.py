@@ -47,7 +47,7 @@ def test_list__of_words_is_a_choice() -> None:
 @pytest.mark.parametrize(
     ("form", "size"),
     [(20, 1), ("word", 1), ({"values": [1, 2, 2]}, 2), ({"start": 5, "stop": 60, "step": 1}, 56),
-     ({"start": 0.1, "stop": 0.7, "step": 0.1}, 7), ({"start": 5, "stop": 1, "step": 1}, 0), 
+     ({"start": 0.1, "stop": 0.7, "step": 0.1}, 7), ({"start": 5, "stop": 1, "step": 1}, 0),
      ({"low": 1, "high": 2}, None)],
 )  # fmt: skip
 def test_size__counts_without_building(form: object, size: int | None) -> None:
