@@ -184,14 +184,23 @@ class Series:
         self._n_bars = window[1] - window[0]
         self._kept: dict[str, tuple[tuple[int, ...], Floats, NDArray[np.int64]]] = {}
 
-    def get(self, indicator: Indicator, arguments: tuple[float, ...]) -> tuple[Floats, int]:
-        """Return (one series over the window, the window's first bar at which it is known)."""
+    def get(self, indicator: Indicator, arguments: tuple[float, ...], out: Floats | None = None) -> tuple[Floats, int]:
+        """Return (one series over the window, the window's first bar at which it is known).
+
+        The series lies in `out`, shape (n_bars,), where that is given.
+        """
         from quantbot.bars.kernels import first_finite, series
 
         inputs = [getattr(self._data, field) for field in indicator.inputs]
-        values = series(indicator.function, inputs, list(arguments))
         start, stop = self._window
-        return values[start:stop], max(first_finite(values) - start, 0)
+        whole = self._n_bars == len(self._data)
+        values = series(indicator.function, inputs, list(arguments), out if whole else None)
+        known = max(first_finite(values) - start, 0)
+        if out is None:
+            return values[start:stop], known
+        if values is not out:
+            out[:] = values[start:stop]
+        return out, known
 
     def matrix(self, want: Wanted, points: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
         """Return the series that `points` want; kept until another batch wants others.
@@ -210,20 +219,16 @@ class Series:
         return kept[1], rows.astype(np.int64), kept[2][rows]
 
     def _computed(self, want: Wanted, rows: tuple[int, ...]) -> tuple[Floats, NDArray[np.int64]]:
-        if len(rows) == 1:
-            values, known = self.get(want.indicator, want.arguments[rows[0]])
-            return values.reshape(1, -1), np.array([known], dtype=np.int64)
         matrix = _SCRATCH.take(len(rows) * self._n_bars).reshape(len(rows), self._n_bars)
         known_from = np.empty(len(rows), dtype=np.int64)
         for i, row in enumerate(rows):
-            matrix[i], known_from[i] = self.get(want.indicator, want.arguments[row])
+            _, known_from[i] = self.get(want.indicator, want.arguments[row], matrix[i])
         return matrix, known_from
 
     def close(self) -> None:
         """Give the memory back."""
         for _, matrix, _ in self._kept.values():
-            if matrix.shape[0] > 1:
-                _SCRATCH.give(matrix.reshape(-1))
+            _SCRATCH.give(matrix.reshape(-1))
         self._kept.clear()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -300,7 +301,8 @@ def reason(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if "quantbot/bars" not in file and "<quantbot" not in file and "quantbot/kernels.py" not in file:
+        ours = file.startswith(("<quantbot", str(Path(__file__).parent)))
+        if not ours:
             place = f" ({trace.tb_frame.f_code.co_name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {error}{place}"

@@ -112,8 +112,6 @@ EXECUTION: tuple[Parameter, ...] = (
     number("initial_cash", 100_000.0, 1e-6, 1e15, "Cash at the start of the window.", unit="money"),
 )
 
-ROUTE = ("fill", "size", "direction", "stop_rule")  # words: points that differ in one run through another kernel
-
 
 @dataclass(frozen=True)
 class Route:
@@ -142,37 +140,41 @@ def routes(settings: Mapping[str, Value], points: Points) -> dict[Route, NDArray
     A point's route follows from its own values alone, so that its result does not depend on its neighbours.
     """
     n = len(points)
-    values = {p.name: setting(settings, points, f"{SECTION}.{p.name}") for p in EXECUTION}
-
-    def on(*names: str) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = np.any([values[name] > 0 for name in names], axis=0)
-        return found
-
-    stops = on("stop_loss", "take_profit", "trailing_stop")
-    order_fees = on("fee_per_unit", "fee_fixed")
-    rounding = on("lot_size", "minimum_units")
-    simple = ~stops & ~order_fees & ~rounding & (values["size"] == "all_cash")
-    simple = simple & (values["max_exposure"] == 1.0) & (values["rebalance_band"] < 1.0)
-    simple = simple & (values["direction"] != "short_only")
-    keys = [
-        np.broadcast_to(column, n)
-        for column in (
-            values["fill"],
-            values["size"],
-            stops,
-            stops & (values["stop_rule"] == "optimistic"),
-            order_fees,
-            rounding,
-            simple & (values["direction"] == "long_only"),
-            simple,
-        )
-    ]
-    if all(key.strides == (0,) or (key == key[0]).all() for key in keys if n):
-        return {Route(*(key[0].item() for key in keys)): np.arange(n)} if n else {}
+    names = {f"{SECTION}.{parameter.name}": parameter.name for parameter in EXECUTION}
+    varying = {bare: points.columns[name] for name, bare in names.items() if name in points.columns}
+    fixed = {bare: settings[name] for name, bare in names.items()}
+    if not n:
+        return {}
+    if not varying:
+        return {_route(fixed): np.arange(n)}
     found: dict[Route, list[int]] = {}
-    for row, key in enumerate(zip(*(key.tolist() for key in keys), strict=True)):
-        found.setdefault(Route(*key), []).append(row)
+    for row, values in enumerate(zip(*(column.tolist() for column in varying.values()), strict=True)):
+        found.setdefault(_route(fixed | dict(zip(varying, values, strict=True))), []).append(row)
     return {route: np.array(rows, dtype=np.intp) for route, rows in found.items()}
+
+
+def _route(values: Mapping[str, Any]) -> Route:
+    """Return the route of one point, from its execution settings by bare name."""
+    stops = any(values[name] > 0 for name in ("stop_loss", "take_profit", "trailing_stop"))
+    order_fees = values["fee_per_unit"] > 0 or values["fee_fixed"] > 0
+    rounding = values["lot_size"] > 0 or values["minimum_units"] > 0
+    shared = (
+        not (stops or order_fees or rounding)
+        and values["size"] == "all_cash"
+        and values["max_exposure"] == 1.0
+        and values["rebalance_band"] < 1.0
+        and values["direction"] != "short_only"
+    )
+    return Route(
+        fill=values["fill"],
+        size=values["size"],
+        stops=stops,
+        optimistic=stops and values["stop_rule"] == "optimistic",
+        order_fees=order_fees,
+        rounding=rounding,
+        long_only=shared and values["direction"] == "long_only",
+        shared=shared,
+    )
 
 
 def setting(settings: Mapping[str, Value], points: Points, name: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from quantbot.bars.execution import Route
 from quantbot.bars.orders import SIZES
 
 LANES = 64  # lanes stepped together: eight vectors of eight, enough independent work to hide each operation's latency
-TILE = 32  # bars between two looks at the indicators: one tile of each stays in the first-level cache
+TILE = 64  # bars between two looks at the indicators: one tile of each stays in the first-level cache
 UNROLL = 4  # bars that a lane's state stays in registers; 1 in general kernels, which have more of it than fits there
 EACH, RUN, MIXED = 0, 1, 2  # of eight lanes: all use one series, or eight that lie beside each other, or any eight
 
@@ -195,17 +195,10 @@ class _Writer:
             f"    size_of_tile = min({TILE}, n_bars - base)",
         ]
         if self.factors:
-            hold, enter, leave = "close_bars[t] / last", "close_bars[t] / open_bars[t]", "open_bars[t] / last"
-            if self.route.fill != "next_open":
-                enter, leave = "1.0", hold
-            lines += [
-                "    for b in range(size_of_tile):",
-                "        t = base + b",
-                "        last = close_bars[t - 1] if t > 0 else close_before",
-                f"        factors[b] = {hold}",
-                f"        factors[{TILE} + b] = {enter}",
-                f"        factors[{2 * TILE} + b] = {leave}",
-            ]
+            fills_at_open = self.route.fill == "next_open"
+            lines.append(
+                f"    growth_factors(open_bars, close_bars, close_before, base, size_of_tile, {fills_at_open}, factors)"
+            )
         return lines
 
     def _bar_values(self, position: int | None) -> list[str]:

@@ -13,19 +13,22 @@ from numba.core.errors import NumbaError, NumbaWarning, UnsupportedBytecodeError
 from quantbot.bars import orders
 from quantbot.bars.execution import Route
 from quantbot.bars.generate import Layout, Signature, source
-from quantbot.bars.kernels_tile import spread, transpose
+from quantbot.bars.kernels_tile import growth_factors, spread, transpose
 from quantbot.errors import StrategyError
 from quantbot.kernels import compiling, generated, inlined, jit
 from quantbot.market import Floats
 from quantbot.strategies.contract import Strategy
+from quantbot.strategies.indicators import Compiled
 from quantbot.strategies.kernels import compilable
 
 Kernel = Callable[..., Any]
 
 _HELPERS = ("order", "stop", "round_trip", "average_entry")
 _COMPILED_HELPERS = {name: inlined(getattr(orders, name)) for name in _HELPERS}
-_COMPILED_HELPERS |= {"transpose": transpose, "spread": spread}
-_PLAIN_HELPERS = {name: getattr(orders, name) for name in _HELPERS}
+_COMPILED_HELPERS |= {"transpose": transpose, "spread": spread, "growth_factors": growth_factors}
+_PLAIN_HELPERS = {name: getattr(orders, name) for name in _HELPERS} | {
+    "growth_factors": growth_factors.py_func,  # type: ignore[attr-defined]
+}
 _KERNELS: dict[tuple[object, ...], tuple[Kernel, Layout]] = {}
 _SERIES: dict[Callable[..., Any], Callable[..., Any]] = {}
 
@@ -87,8 +90,15 @@ def cannot_compile(strategy: Strategy, error: Exception) -> str:
     )
 
 
-def series(function: Callable[..., Any], inputs: list[Floats], arguments: list[float]) -> Floats:
-    """Return an indicator's series, shape (n_bars,): compiled where numba can, called as plain numpy where it can't."""
+def series(
+    function: Callable[..., Any], inputs: list[Floats], arguments: list[float], out: Floats | None = None
+) -> Floats:
+    """Return an indicator's series, shape (n_bars,): compiled where numba can, called as plain numpy where it can't.
+
+    The indicators that ship write into `out` where it is given; another function's series is a new array.
+    """
+    if isinstance(function, Compiled):
+        return function(*inputs, *arguments, out=out)
     if function not in _SERIES:
         if isinstance(function, FunctionType):
             try:

@@ -91,6 +91,8 @@ def _value_pieces(function: FunctionType, name: str, value: Any, seen: set[int])
         yield _constant(inner)
     elif callable(inner):
         yield f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(inner).__name__)}".encode()
+        if isinstance(definition := getattr(inner, "_defn", None), FunctionType):  # one of numba's intrinsics
+            yield from _code_pieces(definition.__code__)
     else:
         raise StrategyError(
             f"{function.__name__} reads {name}, a {type(inner).__name__}, which may change between two calls;"

@@ -107,7 +107,7 @@ def check(
     np.testing.assert_allclose(replayed.trades["pnl"], expected.pnl, rtol=1e-6, atol=1e-6 * everything["initial_cash"])
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), execution=execution, size=sizes, seed=st.integers(0, 1000), n=st.integers(1, 40))
 def test_engine__does_what_the_oracle_does(
     oracle: ModuleType,
