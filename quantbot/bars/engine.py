@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -150,17 +150,36 @@ class Run:
         wants = wanted(layout.columns, self.strategy.indicators, self.value, n_points, self.data.periods_per_year)
         wants_here = tuple(replace(want, rows=want.rows[chosen]) for want in wants)
         most = max(RETURNS_BYTES // (8 * self.n_bars), 1) if "tail" in self.groups else len(chosen)
-        general = Route(route.fill, route.size, long_only=False)
         for batch in batches(wants_here, len(chosen), self.n_bars, BUDGET_BYTES):
             for first in range(0, batch.shape[0], most):
                 part = chosen[batch[first : first + most]]
-                outcome = self._step(route, words, part, wants)
-                unfit = outcome.sums["unfit"] > 0.5 if route.shared else np.zeros(part.shape[0], dtype=bool)
-                self._keep(route, outcome, part, ~unfit)
-                if unfit.any():
-                    again = part[unfit]
-                    self._keep(general, self._step(general, words, again, wants), again, np.ones(again.shape[0], bool))
+                if route.shared:
+                    self._shared_or_not(route, words, part, wants)
+                else:
+                    self._keep(route, self._step(route, words, part, wants), part)
             self.series.close()
+
+    def _shared_or_not(
+        self, route: Route, words: tuple[tuple[str, str], ...], part: Indices, wants: tuple[Wanted, ...]
+    ) -> None:
+        """Keep the shared route's result of each trial whose targets are all 0 or 1, the general one's of the others.
+
+        Which of the two is tried first follows what the strategy did before, and changes no result.
+        """
+        general = Route(route.fill, route.size)
+        decide = self.strategy.decide
+        first, second = (general, route) if decide in _FRACTIONAL else (route, general)
+        outcome = self._step(first, words, part, wants)
+        fits = outcome.sums["unfit"] <= 0.5 if first.shared else outcome.sums["fits"] > 0.5
+        fits |= np.isnan(outcome.sums["equity"])  # it raised: it would again
+        rest = ~fits if first.shared else fits & ~np.isnan(outcome.sums["equity"])
+        self._keep(first, outcome, part, ~rest)
+        if rest.any():
+            self._keep(second, self._step(second, words, part[rest], wants), part[rest])
+        if fits.mean() < 0.5:
+            _FRACTIONAL.add(decide)
+        else:
+            _FRACTIONAL.discard(decide)
 
     def record(self, route: Route, kept: tuple[NDArray[Any], ...]) -> tuple[int, bool]:
         """Step the first point and write every step into `kept`; return (number of orders, whether unfit)."""
@@ -237,8 +256,9 @@ class Run:
     def _own(self, name: str, part: Indices, dtype: Any) -> NDArray[Any]:
         return setting(self.settings, self.points, name)[part].astype(dtype)
 
-    def _keep(self, route: Route, outcome: Outcome, part: Indices, chosen: NDArray[np.bool_]) -> None:
-        """Turn the states of the `chosen` trials into measures."""
+    def _keep(self, route: Route, outcome: Outcome, part: Indices, chosen: NDArray[np.bool_] | None = None) -> None:
+        """Turn the states of the `chosen` trials (by default all) into measures."""
+        chosen = np.ones(part.shape[0], dtype=bool) if chosen is None else chosen
         rows = part[chosen]
         if not rows.shape[0]:
             return
@@ -316,6 +336,8 @@ def _checked_groups(job: Job) -> frozenset[str]:
     return frozenset(job.groups) - {"hold"}
 
 
+# Strategies whose targets were mostly neither 0 nor 1: tried by the general route first.
+_FRACTIONAL: WeakSet[Callable[..., float]] = WeakSet()
 _PREPARED: WeakKeyDictionary[Bars, Bars] = WeakKeyDictionary()
 _CHECKED: WeakSet[Bars] = WeakSet()
 _HOLDING: WeakKeyDictionary[Bars, dict[tuple[int, int], tuple[float, float, float]]] = WeakKeyDictionary()
