@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quantbot.strategies.loader import SourceBundle
-
     from sweeps.spec import Spec
 
 
