@@ -181,7 +181,7 @@ def setting(settings: Mapping[str, Value], points: Points, name: str) -> NDArray
     """Return one setting for every point, shape (n_points,): the points' column, or the job's value."""
     column = points.columns.get(name)
     if column is None:
-        return np.broadcast_to(np.asarray(settings[name]), len(points))
+        return np.full(len(points), settings[name])
     return column
 
 
@@ -189,7 +189,7 @@ def prices(settings: Mapping[str, Value], points: Points) -> dict[str, Floats]:
     """Return what kernels need of the execution settings for each point, by the template's names."""
 
     def of(name: str) -> Floats:
-        return setting(settings, points, f"{SECTION}.{name}").astype(np.float64)
+        return setting(settings, points, f"{SECTION}.{name}").astype(np.float64, copy=False)
 
     moved = (of("half_spread_bps") + of("slippage_bps")) * 1e-4
     fee_rate = of("fee_bps") * 1e-4

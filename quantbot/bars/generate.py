@@ -127,7 +127,12 @@ class _Writer:
 
     def _bar(self, *, warming: bool, position: int | None) -> list[ast.stmt]:
         """Return the statements of one bar, the `position`-th of an unrolled group (None: names as they stand)."""
-        blocks = template.SHARED_BAR if self.route.shared else template.GENERAL_BAR
+        bars = template.SHARED_BAR if self.route.shared else template.GENERAL_BAR
+        return self._blocks(bars[self.route.fill], warming=warming, position=position)
+
+    def _blocks(
+        self, blocks: Iterable[Callable[[], None]], *, warming: bool, position: int | None = None
+    ) -> list[ast.stmt]:
         flags = {**self.flags, "WARMING": warming}
         names = dict(self.constants)
         names["DECIDE"] = self._decide(position)
@@ -141,7 +146,7 @@ class _Writer:
             names["RETURNS"] = _rename(names["RETURNS"], {"t": ast.Name(f"t_{position}")})
             names["FILL_PRICE"] = _rename(names["FILL_PRICE"], names)
         statements: list[ast.stmt] = []
-        for block in blocks[self.route.fill]:
+        for block in blocks:
             if block is template.general_stops and not self.route.stops:
                 continue
             for statement in _body(block):
@@ -192,7 +197,7 @@ class _Writer:
         lines = [
             "n_bars = close_bars.shape[0]" if self.form == "lanes" else "n_bars = len(close_bars)",
             f"for base in range(0, n_bars, {TILE}):",
-            f"    size_of_tile = min({TILE}, n_bars - base)",
+            f"    size_of_tile = min({TILE}, n_bars - base) & {2 * TILE - 1}",
         ]
         if self.factors:
             fills_at_open = self.route.fill == "next_open"
@@ -204,7 +209,8 @@ class _Writer:
     def _bar_values(self, position: int | None) -> list[str]:
         suffix = "" if position is None else f"_{position}"
         offset = "" if position is None else f" + {position}"
-        lines = [f"t{suffix} = base + b{offset}"]
+        # Masked, it can't be negative, and nothing is spent on Python's counting from the end.
+        lines = [f"t{suffix} = (base + b{offset}) & {2**62 - 1}"]
         lines += [f"{name}{suffix} = {name.rstrip('_')}_bars[t{suffix}]" for name in self.bar_names]
         lines += [f"{name}{suffix} = factors[{FACTORS.index(name) * TILE} + b{offset}]" for name in self.factors]
         return lines
@@ -235,13 +241,48 @@ class _Writer:
         if self.flags["RECORD"]:
             lines.append("n_orders = 0")
         lines += self._tile_start()
-        lines += _indented(1, ["for b in range(size_of_tile):"])
-        lines += _indented(2, [*self._bar_values(None), "warm = t >= warm_from[0]"])
-        lines += _indented(2, _lines(_lazy(self._bar(warming=True, position=None))))
+        if self.route.shared and self.form == "single":
+            lines += _indented(1, self._staged())
+        else:
+            lines += _indented(1, ["for b in range(size_of_tile):"])
+            lines += _indented(2, [*self._bar_values(None), "warm = t >= warm_from[0]"])
+            lines += _indented(2, _lines(_lazy(self._bar(warming=True, position=None))))
         lines += self._store(str)
         if self.flags["RECORD"]:
             lines.append("return n_orders")
         return lines
+
+    def _staged(self) -> list[str]:
+        """Return the loops over a tile of a trial alone: all decisions, all growths, then what is summed in order.
+
+        Only the last has to go bar by bar (and the first, if the strategy asks for its position); the others become
+        vector code along the bars. `tile` holds the positions, two ahead, and from `2 * TILE` on the growths.
+        """
+        same = self.route.fill == "same_close"
+        decide = [*self._bar_values(None), "warm = t >= warm_from[0]"]
+        kept = [f"tile[b + {1 if same else 2}] = 1.0 if holds else 0.0", "held = holds"]
+        checked = _lines(_lazy(self._blocks([template.shared_decide], warming=True)))
+        unchecked = _lines(self._blocks([template.shared_decide], warming=False))
+        return [
+            *(["tile[0] = 1.0 if held else 0.0"] if same else
+              ["tile[0] = 1.0 if was_held else 0.0", "tile[1] = 1.0 if held else 0.0"]),
+            "if base < warm_from[0]:",
+            "    for b in range(size_of_tile):",
+            *_indented(2, [*decide, *checked, *kept]),
+            "else:",
+            "    for b in range(size_of_tile):",
+            *_indented(2, [*decide[:-1], *unchecked, *kept]),
+            "for b in range(size_of_tile):",
+            *_indented(1, [*self._bar_values(None), "was_held = tile[b] > 0.5", "held = tile[b + 1] > 0.5"]),
+            *_indented(1, _lines(self._blocks([template.shared_growth], warming=False))),
+            f"    tile[{2 * TILE} + b] = growth",
+            "for b in range(size_of_tile):",
+            *_indented(1, [*self._bar_values(None), "was_held = tile[b] > 0.5", "held = tile[b + 1] > 0.5"]),
+            f"    growth = tile[{2 * TILE} + b]",
+            *_indented(1, _lines(self._blocks([template.shared_mark], warming=False))),
+            f"was_held = tile[size_of_tile{' - 1' if same else ''}] > 0.5",
+            f"held = tile[size_of_tile{'' if same else ' + 1'}] > 0.5",
+        ]  # fmt: skip
 
     def _lanes(self) -> list[str]:
         lines = self._tile_start()

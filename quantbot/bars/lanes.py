@@ -114,7 +114,7 @@ def step_alone(
             arrays += [series[rows[i] : rows[i] + 1], np.zeros(1, dtype=np.int64)]
         arrays.append(np.array([values[i] for values in trials.numbers], dtype=np.float64))
         arrays.append(np.array([values[i] for values in trials.wholes], dtype=np.int64))
-        arrays += [warm[i : i + 1], states[i], kept[i], np.empty(1), np.empty(3 * TILE)]
+        arrays += [warm[i : i + 1], states[i], kept[i], np.empty(3 * TILE), np.empty(3 * TILE)]
         if not plain_python:
             kernel(*bars, *arrays, 1)
             continue

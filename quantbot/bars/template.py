@@ -80,9 +80,12 @@ def shared_shift():
     held = holds
 
 
-def shared_mark():
+def shared_growth():
     # hold: close / last close. enter: close / fill price. leave: fill price / last close.
     growth = (hold if was_held else enter * entry_cost) if held else (leave * exit_cost if was_held else 1.0)
+
+
+def shared_mark():
     if PATH or TRADES or RECORD:
         enters = held and not was_held
         leaves = was_held and not held
@@ -267,9 +270,9 @@ def general_mark():
 # --- the order of things within a bar, by where orders fill ----------------------------------------------------------
 
 SHARED_BAR = {
-    "next_open": (shared_mark, shared_decide, shared_shift),
-    "next_close": (shared_mark, shared_decide, shared_shift),
-    "same_close": (shared_decide, shared_shift, shared_mark),
+    "next_open": (shared_growth, shared_mark, shared_decide, shared_shift),
+    "next_close": (shared_growth, shared_mark, shared_decide, shared_shift),
+    "same_close": (shared_decide, shared_shift, shared_growth, shared_mark),
 }
 GENERAL_BAR = {
     "next_open": (at_open, general_order, general_stops, general_decide, general_mark),
