@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from quantbot.errors import InputError, RunError
 from sweeps.executors.base import Answer, Failure, answer, nothing, unwrap
+from sweeps.executors.interrupts import deferred
 from sweeps.executors.spawning import without_main
 
 T = TypeVar("T")
@@ -204,17 +205,18 @@ class DaskExecutor:
             stack.enter_context(_quiet())
             if self._scheduler is None:
                 stack.enter_context(without_main())
-                cluster = stack.enter_context(
-                    distributed.LocalCluster(
-                        n_workers=self._workers,
-                        threads_per_worker=self._threads,
-                        processes=self._processes,
-                        host="127.0.0.1" if self._processes else None,
-                        dashboard_address="127.0.0.1:0",
-                        scheduler_kwargs={"dashboard": self._dashboard},
-                        silence_logs=logging.CRITICAL,
+                with deferred():
+                    cluster = stack.enter_context(
+                        distributed.LocalCluster(
+                            n_workers=self._workers,
+                            threads_per_worker=self._threads,
+                            processes=self._processes,
+                            host="127.0.0.1" if self._processes else None,
+                            dashboard_address="127.0.0.1:0",
+                            scheduler_kwargs={"dashboard": self._dashboard},
+                            silence_logs=logging.CRITICAL,
+                        )
                     )
-                )
                 self._client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
             else:
                 self._client = stack.enter_context(_connect(self._scheduler))
