@@ -16,7 +16,7 @@ from quantbot.bars import rows as row_measures
 from quantbot.bars.columns import BUDGET_BYTES, Series, Wanted, batches, wanted
 from quantbot.bars.execution import EXECUTION, SECTION, Route, prices, routes, setting
 from quantbot.bars.generate import LANES, TILE, Layout, Signature
-from quantbot.bars.lanes import Trials, Window, step_alone, step_together
+from quantbot.bars.lanes import Trials, UserCodeError, Window, step_alone, step_together
 from quantbot.bars.template import STATE
 from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
 from quantbot.errors import DataError, InputError, ParameterError
@@ -29,6 +29,7 @@ RETURNS_BYTES = 32 * 2**20  # of per-bar returns that lie in memory at once, whe
 FEW = 8  # so many trials are faster one by one than as a batch of lanes
 
 Indices = NDArray[np.intp]
+Words = tuple[tuple[str, Value], ...]
 
 
 class BarEngine:
@@ -133,18 +134,20 @@ class Run:
         column = self.points.columns.get(name)
         return self.settings[name] if column is None else column
 
-    def _by_words(self, chosen: Indices) -> list[tuple[tuple[tuple[str, str], ...], Indices]]:
+    def _by_words(self, chosen: Indices) -> list[tuple[Words, Indices]]:
         """Group points by the values of parameters that are choices: they are written into the kernel."""
         names = self.signature.names("word")
         if not names:
-            return [((), chosen)]
-        found: dict[tuple[str, ...], list[int]] = {}
-        columns = [setting(self.settings, self.points, name)[chosen].tolist() for name in names]
+            return [(self._switched_off(), chosen)]
+        found: dict[tuple[Value, ...], list[int]] = {}
+        columns = [self._words(name)[chosen].tolist() for name in names]
         for row, values in zip(chosen.tolist(), zip(*columns, strict=True), strict=True):
             found.setdefault(values, []).append(row)
-        return [(tuple(zip(names, words, strict=True)), np.array(part)) for words, part in found.items()]
+        return [
+            ((*zip(names, words, strict=True), *self._switched_off()), np.array(part)) for words, part in found.items()
+        ]
 
-    def _route(self, route: Route, words: tuple[tuple[str, str], ...], chosen: Indices) -> None:
+    def _route(self, route: Route, words: Words, chosen: Indices) -> None:
         _, layout = self._kernel(route, words, "single")
         n_points = len(self.points)
         wants = wanted(layout.columns, self.strategy.indicators, self.value, n_points, self.data.periods_per_year)
@@ -159,16 +162,14 @@ class Run:
                     self._keep(route, self._step(route, words, part, wants), part)
             self.series.close()
 
-    def _shared_or_not(
-        self, route: Route, words: tuple[tuple[str, str], ...], part: Indices, wants: tuple[Wanted, ...]
-    ) -> None:
+    def _shared_or_not(self, route: Route, words: Words, part: Indices, wants: tuple[Wanted, ...]) -> None:
         """Keep the shared route's result of each trial whose targets are all 0 or 1, the general one's of the others.
 
         Which of the two is tried first follows what the strategy did before, and changes no result.
         """
         general = Route(route.fill, route.size)
-        decide = self.strategy.decide
-        first, second = (general, route) if decide in _FRACTIONAL else (route, general)
+        fractional = _FRACTIONAL.setdefault(self.strategy.decide, set())
+        first, second = (general, route) if words in fractional else (route, general)
         outcome = self._step(first, words, part, wants)
         fits = outcome.sums["unfit"] <= 0.5 if first.shared else outcome.sums["fits"] > 0.5
         fits |= np.isnan(outcome.sums["equity"])  # it raised: it would again
@@ -177,15 +178,13 @@ class Run:
         if rest.any():
             self._keep(second, self._step(second, words, part[rest], wants), part[rest])
         if fits.mean() < 0.5:
-            _FRACTIONAL.add(decide)
+            fractional.add(words)
         else:
-            _FRACTIONAL.discard(decide)
+            fractional.discard(words)
 
     def record(self, route: Route, kept: tuple[NDArray[Any], ...]) -> tuple[int, bool]:
         """Step the first point and write every step into `kept`; return (number of orders, whether unfit)."""
-        words = tuple(
-            (name, setting(self.settings, self.points, name)[0].item()) for name in self.signature.names("word")
-        )
+        ((words, _),) = self._by_words(np.zeros(1, dtype=np.intp))
         function, layout = self._kernel(route, words, "record")
         wants = wanted(layout.columns, self.strategy.indicators, self.value, 1, self.data.periods_per_year)
         count = [0]
@@ -197,26 +196,22 @@ class Run:
         outcome = self._stepped(route, part, wants, keeping, layout, alone=True)
         return count[0], bool(route.shared and outcome.sums["unfit"][0] > 0.5)
 
-    def _kernel(self, route: Route, words: tuple[tuple[str, str], ...], form: str) -> tuple[Any, Layout]:
+    def _kernel(self, route: Route, words: Words, form: str) -> tuple[Any, Layout]:
         from quantbot.bars import kernels
 
         return kernels.kernel(
             self.strategy, self.signature, route, self.groups, words, form, plain_python=self.job.plain_python
         )
 
-    def _step(
-        self, route: Route, words: tuple[tuple[str, str], ...], part: Indices, wants: tuple[Wanted, ...]
-    ) -> Outcome:
+    def _step(self, route: Route, words: Words, part: Indices, wants: tuple[Wanted, ...]) -> Outcome:
         """Step the trials `part` through the window."""
         alone = self.job.plain_python or part.shape[0] <= FEW
         try:
             function, layout = self._kernel(route, words, "single" if alone else "lanes")
             return self._stepped(route, part, wants, function, layout, alone=alone)
-        except (ArithmeticError, LookupError, TypeError, AttributeError, ValueError, AssertionError, RuntimeError) as e:
-            if isinstance(e, InputError):
-                raise
+        except UserCodeError as error:
             if part.shape[0] == 1:
-                return self._failed(route, words, e)
+                return self._failed(route, words, error.__cause__ or error)
         # The user's function raised for one of them: find out for which.
         outcomes = [self._step(route, words, part[i : i + 1], wants) for i in range(part.shape[0])]
         return Outcome(
@@ -225,7 +220,7 @@ class Run:
             {i: o.reasons[0] for i, o in enumerate(outcomes) if o.reasons},
         )
 
-    def _failed(self, route: Route, words: tuple[tuple[str, str], ...], error: Exception) -> Outcome:
+    def _failed(self, route: Route, words: Words, error: BaseException) -> Outcome:
         _, layout = self._kernel(route, words, "single")
         sums = {name: np.full(1, np.nan) for name in layout.states}
         sums["holding"] = np.zeros(1)
@@ -234,10 +229,8 @@ class Run:
     def _stepped(
         self, route: Route, part: Indices, wants: tuple[Wanted, ...], function: Any, layout: Layout, *, alone: bool
     ) -> Outcome:
-        n_own = len(self.signature.names("number"))
-        n_shared = len(layout.numbers) - n_own
-        numbers = [self.prices[name][part] for name in layout.numbers[:n_shared]]
-        numbers += [self._own(name, part, np.float64) for name in layout.numbers[n_shared:]]
+        numbers = [self.prices[name][part] for name in layout.numbers]
+        numbers += [self._own(name, part, np.float64) for name in layout.own_numbers]
         wholes = [self._own(name, part, np.int64) for name in layout.wholes]
         matrices = [self.series.matrix(want, part) for want in wants]
         trials = Trials(part.shape[0], matrices, numbers, wholes, self.prices["initial_cash"][part])
@@ -252,6 +245,19 @@ class Run:
             sums["holding"] = sums["held" if route.fill == "same_close" else "was_held"]
         tails = None if returns is None else np.array([row_measures.tail(own) for own in returns])
         return Outcome(sums, tails, {})
+
+    def _switched_off(self) -> Words:
+        """Return the numbers that are 0 or 1 for every point: written into a kernel, they simplify it, bit for bit."""
+        found: list[tuple[str, Value]] = []
+        for kind, make in (("number", float), ("whole", int)):
+            for name in self.signature.names(kind):
+                if name not in self.points.columns and self.settings[name] in (0, 1):
+                    found.append((name, make(self.settings[name])))
+        return tuple(found)
+
+    def _words(self, name: str) -> NDArray[Any]:
+        values = setting(self.settings, self.points, name)
+        return values if values.dtype.kind == "U" else values.astype(np.int64)
 
     def _own(self, name: str, part: Indices, dtype: Any) -> NDArray[Any]:
         return setting(self.settings, self.points, name)[part].astype(dtype)
@@ -304,15 +310,21 @@ class Run:
 def _signature(
     arguments: tuple[str, ...], indicators: tuple[str, ...], kinds: tuple[tuple[str, str], ...]
 ) -> Signature:
-    words = {"integer": "whole", "number": "number", "choice": "word"}
-    kind_of = {name: words[kind] for name, kind in kinds} | dict.fromkeys(indicators, "column") | {POSITION: "position"}
+    kind_of = dict(kinds) | dict.fromkeys(indicators, "column") | {POSITION: "position"}
     return Signature(tuple((name, kind_of.get(name, "bar")) for name in arguments))
 
 
 def signature(strategy: Strategy) -> Signature:
     """Return what the strategy's function is called with."""
-    kinds = tuple((parameter.name, parameter.kind) for parameter in strategy.parameters)
+    kinds = tuple((parameter.name, _kind(parameter)) for parameter in strategy.parameters)
     return _signature(strategy.arguments, tuple(strategy.indicators), kinds)
+
+
+def _kind(parameter: Parameter) -> str:
+    """Return how a kernel takes a parameter: a switch, like a choice, is written into it."""
+    if parameter.kind == "integer" and parameter.high - parameter.low <= 1:
+        return "word"
+    return {"integer": "whole", "number": "number", "choice": "word"}[parameter.kind]
 
 
 def reason(error: BaseException) -> str:
@@ -336,8 +348,8 @@ def _checked_groups(job: Job) -> frozenset[str]:
     return frozenset(job.groups) - {"hold"}
 
 
-# Strategies whose targets were mostly neither 0 nor 1: tried by the general route first.
-_FRACTIONAL: WeakSet[Callable[..., float]] = WeakSet()
+# Strategies, and values of their choices, whose targets were mostly neither 0 nor 1: the general route goes first.
+_FRACTIONAL: WeakKeyDictionary[Callable[..., float], set[Words]] = WeakKeyDictionary()
 _PREPARED: WeakKeyDictionary[Bars, Bars] = WeakKeyDictionary()
 _CHECKED: WeakSet[Bars] = WeakSet()
 _HOLDING: WeakKeyDictionary[Bars, dict[tuple[int, int], tuple[float, float, float]]] = WeakKeyDictionary()

@@ -12,6 +12,7 @@ from typing import Any
 from quantbot.bars import template
 from quantbot.bars.execution import Route
 from quantbot.bars.orders import SIZES
+from quantbot.parameters import Value
 
 LANES = 64  # lanes stepped together: eight vectors of eight, enough independent work to hide each operation's latency
 TILE = 64  # bars between two looks at the indicators: one tile of each stays in the first-level cache
@@ -35,7 +36,7 @@ class Signature:
     ----------
     arguments
         (name, kind): kind is "column" (an indicator), "number" or "whole" (a parameter), "word" (a parameter that
-        is a choice; its value is written into the kernel), "bar" or "position".
+        is a choice or a switch; its value is written into the kernel), "bar" or "position".
     """
 
     arguments: tuple[tuple[str, str], ...]
@@ -51,6 +52,7 @@ class Layout:
 
     states: tuple[str, ...]
     numbers: tuple[str, ...]
+    own_numbers: tuple[str, ...]
     wholes: tuple[str, ...]
     columns: tuple[str, ...]
 
@@ -67,7 +69,7 @@ def source(
     route: Route,
     groups: frozenset[str],
     signature: Signature,
-    words: tuple[tuple[str, str], ...] = (),
+    words: tuple[tuple[str, Value], ...] = (),
     *,
     form: str = "lanes",
 ) -> Source:
@@ -78,7 +80,7 @@ def source(
     groups
         The measure groups to reduce.
     words
-        The values of the parameters that are choices.
+        The values of the parameters that are written into the kernel: choices, switches, and what is fixed at 0 or 1.
     form
         "lanes" (many trials together), "single" (one trial) or "record" (one trial, every step kept).
     """
@@ -87,7 +89,7 @@ def source(
 
 class _Writer:
     def __init__(
-        self, route: Route, groups: frozenset[str], signature: Signature, words: dict[str, str], form: str
+        self, route: Route, groups: frozenset[str], signature: Signature, words: dict[str, Value], form: str
     ) -> None:
         self.route, self.signature, self.words, self.form = route, signature, words, form
         scaled = route.size == "volatility_target"
@@ -115,11 +117,11 @@ class _Writer:
         used = self._used(self._bar(warming=True, position=None))
         self.layout = Layout(
             tuple(name for name in template.STATE if name in used),
-            tuple(name for name in NUMBERS if name in used) + signature.names("number"),
-            signature.names("whole"),
+            tuple(name for name in NUMBERS if name in used),
+            tuple(name for name in signature.names("number") if name not in words),
+            tuple(name for name in signature.names("whole") if name not in words),
             self.columns,
         )
-        # An argument may be called like one of the template's names: each is handed over under a name of its own.
         self.bar_names = tuple(name for name in BAR_NAMES if name in used)
         self.factors = tuple(name for name in FACTORS if name in used)
 
@@ -163,10 +165,8 @@ class _Writer:
             match kind:
                 case "column":
                     value = ast.unparse(self._column(self.columns.index(name), position))
-                case "number" | "whole":
-                    value = f"own_{name}"
-                case "word":
-                    value = repr(self.words[name])
+                case "number" | "whole" | "word":
+                    value = repr(self.words[name]) if name in self.words else f"own_{name}"
                 case "bar":
                     value = ("open_" if name == "open" else name) + suffix
                 case _:
@@ -216,11 +216,9 @@ class _Writer:
         return lines
 
     def _settings(self, index: Callable[[int], str]) -> list[str]:
-        own = set(self.signature.names("number"))
-        lines = [
-            f"{'own_' if i >= len(self.layout.numbers) - len(own) else ''}{name} = numbers[{index(i)}]"
-            for i, name in enumerate(self.layout.numbers)
-        ]
+        # An argument may be called like one of the template's names, so it is handed over under a name of its own.
+        names = [*self.layout.numbers, *(f"own_{name}" for name in self.layout.own_numbers)]
+        lines = [f"{name} = numbers[{index(i)}]" for i, name in enumerate(names)]
         return lines + [f"own_{name} = wholes[{index(i)}]" for i, name in enumerate(self.layout.wholes)]
 
     def _load(self, index: Callable[[int], str]) -> list[str]:
@@ -298,7 +296,7 @@ class _Writer:
         ]
         inner += [
             f"state_at = batch * {len(self.layout.states) * LANES}",
-            f"numbers_at = batch * {len(self.layout.numbers) * LANES}",
+            f"numbers_at = batch * {(len(self.layout.numbers) + len(self.layout.own_numbers)) * LANES}",
             f"wholes_at = batch * {len(self.layout.wholes) * LANES}",
             "b = 0",
         ]

@@ -14,9 +14,11 @@ from quantbot.bars import orders
 from quantbot.bars.execution import Route
 from quantbot.bars.generate import Layout, Signature, source
 from quantbot.bars.kernels_tile import growth_factors, spread, transpose
+from quantbot.bars.lanes import UserCodeError
 from quantbot.errors import StrategyError
 from quantbot.kernels import compiling, generated, inlined, jit
 from quantbot.market import Floats
+from quantbot.parameters import Value
 from quantbot.strategies.contract import Strategy
 from quantbot.strategies.indicators import Compiled
 from quantbot.strategies.kernels import compilable
@@ -38,7 +40,7 @@ def kernel(
     signature: Signature,
     route: Route,
     groups: frozenset[str],
-    words: tuple[tuple[str, str], ...],
+    words: tuple[tuple[str, Value], ...],
     form: str,
     *,
     plain_python: bool,
@@ -49,7 +51,7 @@ def kernel(
         made = source(route, groups, signature, words, form=form)
         if plain_python:
             decide = getattr(strategy.decide, "py_func", strategy.decide)
-            function = generated("kernel", made.text, {"decide": decide, **_PLAIN_HELPERS})
+            function = guarded(strategy, generated("kernel", made.text, {"decide": decide, **_PLAIN_HELPERS}))
         else:
             decide = inlined(compilable(strategy.decide))
             function = guarded(strategy, jit(generated("kernel", made.text, {"decide": decide, **_COMPILED_HELPERS})))
@@ -58,7 +60,7 @@ def kernel(
 
 
 def guarded(strategy: Strategy, dispatcher: Kernel) -> Kernel:
-    """Return `dispatcher` with numba's refusals turned into a `StrategyError`."""
+    """Return `dispatcher` with numba's refusals turned into a `StrategyError`, and what users raise marked as theirs."""
 
     def call(*args: Any) -> Any:
         with compiling(dispatcher):
@@ -66,6 +68,8 @@ def guarded(strategy: Strategy, dispatcher: Kernel) -> Kernel:
                 return dispatcher(*args)
             except (NumbaError, UnsupportedBytecodeError) as error:
                 raise StrategyError(cannot_compile(strategy, error)) from error
+            except Exception as error:  # whatever a function raises is its trial's end, not the run's
+                raise UserCodeError(strategy.name) from error
 
     return call
 
@@ -112,7 +116,11 @@ def series(
             except Exception:  # numba has many ways to say no; if it is the function that fails, it fails again below
                 pass
         _SERIES[function] = function
-    return _checked(function, _SERIES[function](*inputs, *arguments), inputs)
+    try:
+        values = _SERIES[function](*inputs, *arguments)
+    except Exception as error:
+        raise UserCodeError(getattr(function, "__name__", "indicator")) from error
+    return _checked(function, values, inputs)
 
 
 def _checked(function: Callable[..., Any], values: Any, inputs: list[Floats]) -> Floats:

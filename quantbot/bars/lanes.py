@@ -15,6 +15,10 @@ from quantbot.bars.template import STATE
 from quantbot.market import BAR_FIELDS, Bars, Floats
 
 
+class UserCodeError(Exception):
+    """The user's function, or an indicator of theirs, raised what is this error's cause."""
+
+
 @dataclass(frozen=True)
 class Trials:
     """What a kernel needs to know of some trials.

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from quantbot.bars.columns import wanted
 from quantbot.bars.engine import Run, reason
 from quantbot.bars.execution import Route, routes
+from quantbot.bars.lanes import UserCodeError
 from quantbot.bars.orders import round_trip
 from quantbot.engine import Job, Points, Replay
-from quantbot.errors import DivergenceError, InputError, StrategyError
+from quantbot.errors import DivergenceError, StrategyError
 from quantbot.market import BAR_FIELDS, Bars
 from quantbot.parameters import Value
 
@@ -99,10 +100,8 @@ class _Recording:
         }
         try:
             n_orders, unfit = self.run.record(route, (*curves.values(), *orders.values()))
-        except InputError:
-            raise
-        except Exception as error:
-            raise StrategyError(f"{self.run.strategy.name} failed: {reason(error)}") from error
+        except UserCodeError as error:
+            raise StrategyError(f"{self.run.strategy.name} failed: {reason(error.__cause__ or error)}") from error
         return curves, {name: column[:n_orders].copy() for name, column in orders.items()}, unfit
 
     def indicators(self) -> dict[str, NDArray[np.float64]]:
