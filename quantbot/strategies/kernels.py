@@ -22,7 +22,8 @@ from quantbot.kernels import jit
 from quantbot.market import Floats
 from quantbot.strategies.fingerprint import attributes, is_ours, plain, references
 
-LONG = 32  # windows from which it pays to split the loop of a mean
+LONG = 12  # windows from which it pays to split the loop of a mean
+AHEAD = 2**62 - 1  # an index masked with it can't be negative: no test for Python's counting from the end
 
 
 def compilable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,51 +86,44 @@ def mean(values: Floats, window: int, out: Floats) -> None:
     """Write the mean of the last `window` values."""
     n = values.shape[0]
     out[: min(window - 1, n)] = np.nan
-    tails = np.zeros((2, window + 1))  # sums over the tails of the last block, and of this one, about its last value
     share = 1.0 / window  # of a sum of differences: a product is as exact as a quotient there, and quicker
-    short = tails[0]
-    old = 0
+    tail = np.zeros(window + 1)  # sums over the tails of the last block, about its last value
+    fresh = np.zeros(window + 1)  # over those of this one
     last = 0.0
     for start in range(0, n, window):
         size = min(window, n - start)
-        first = values[start]
-        end = values[start + size - 1]
+        first = values[start & AHEAD]
+        end = values[(start + size - 1) & AHEAD]
         step = last - first
+        head = 0.0
+        back = 0.0
         if start == 0:
-            _sums(values[:size], first, end, tails[1], tails[0])
+            for i in range(size):
+                head += values[i] - first
+                back += values[(size - 1 - i) & AHEAD] - end
+                tail[(size - 1 - i) & AHEAD] = back
             if size == window:
-                out[window - 1] = first + tails[1, window - 1] * share
+                out[window - 1] = first + head * share
         elif window < LONG:
-            total = 0.0
             for i in range(size):
-                total += values[start + i] - first
-                out[start + i] = first + (short[i + 1] + step * (window - 1 - i) + total) * share
-            total = 0.0
+                head += values[(start + i) & AHEAD] - first
+                joined = tail[(i + 1) & AHEAD] + step * (window - 1 - i) + head
+                out[(start + i) & AHEAD] = first + joined * share
             for i in range(size - 1, 0, -1):
-                total += values[start + i] - end
-                short[i] = total
-        else:
-            # Two chains of additions at once, then a loop without one: twice as fast, but for the overhead of slices.
-            sink, tail = out[start : start + size], tails[old]
-            old = 1 - old
-            _sums(values[start : start + size], first, end, sink, tails[old])
+                back += values[(start + i) & AHEAD] - end
+                tail[i & AHEAD] = back
+        else:  # both chains of additions at once, then a loop without one: quicker but for the loops' own cost
             for i in range(size):
-                sink[i] = first + (tail[i + 1] + step * (window - 1 - i) + sink[i]) * share
+                head += values[(start + i) & AHEAD] - first
+                out[(start + i) & AHEAD] = head
+                back += values[(start + size - 1 - i) & AHEAD] - end
+                fresh[(size - 1 - i) & AHEAD] = back
+            for i in range(size):
+                joined = tail[(i + 1) & AHEAD] + step * (window - 1 - i) + out[(start + i) & AHEAD]
+                out[(start + i) & AHEAD] = first + joined * share
+            for i in range(size):
+                tail[i] = fresh[i]
         last = end
-
-
-@jit
-def _sums(block: Floats, first: float, last: float, heads: Floats, tails: Floats) -> None:
-    """Write the running sums of a block from its start, about `first`, and from its end, about `last`."""
-    size = block.shape[0]
-    head = 0.0
-    tail = 0.0
-    for i in range(size):
-        head += block[i] - first
-        tail += block[size - 1 - i] - last
-        heads[i] = head
-        tails[size - 1 - i] = tail
-    tails[size] = 0.0
 
 
 @jit
@@ -159,26 +153,26 @@ def deviation(values: Floats, window: int, ddof: int, out: Floats) -> None:
         tail = 0.0
         tail_squares = 0.0
         for i in range(size):
-            difference = values[start + i] - first
+            difference = values[(start + i) & AHEAD] - first
             head += difference
             head_squares += difference * difference
             sums[0, i] = head
             squares[0, i] = head_squares
-            difference = values[start + size - 1 - i] - end
+            difference = values[(start + size - 1 - i) & AHEAD] - end
             tail += difference
             tail_squares += difference * difference
-            sums[1, size - 1 - i] = tail
-            squares[1, size - 1 - i] = tail_squares
+            sums[1, (size - 1 - i) & AHEAD] = tail
+            squares[1, (size - 1 - i) & AHEAD] = tail_squares
         whole = min(size, window - 1)
         if start > 0:
             for i in range(whole):
-                after = sums[0, i] * shares[i + 1]
-                before = sums[2, i + 1] * shares[window - 1 - i]
+                after = sums[0, i] * shares[(i + 1) & AHEAD]
+                before = sums[2, (i + 1) & AHEAD] * shares[(window - 1 - i) & AHEAD]
                 gap = step + before - after
                 spread = max(squares[0, i] - sums[0, i] * after, 0.0)
-                spread += max(squares[2, i + 1] - sums[2, i + 1] * before, 0.0)
+                spread += max(squares[2, (i + 1) & AHEAD] - sums[2, (i + 1) & AHEAD] * before, 0.0)
                 spread += gap * gap * (shares[window] * (window - 1 - i) * (i + 1))
-                out[start + i] = np.sqrt(spread / (window - ddof))
+                out[(start + i) & AHEAD] = np.sqrt(spread / (window - ddof))
         else:
             out[:whole] = np.nan
         if size == window:
@@ -200,14 +194,14 @@ def highest(values: Floats, window: int, out: Floats) -> None:
         size = min(window, n - 1 - start)
         top = -np.inf
         for i in range(size):
-            top = max(top, values[start + i])
+            top = max(top, values[(start + i) & AHEAD])
             if start > 0 or i == window - 1:
-                out[start + i + 1] = max(top, tail[i + 1])
+                out[(start + i + 1) & AHEAD] = max(top, tail[(i + 1) & AHEAD])
         if size == window:
             top = -np.inf
             for i in range(window - 1, 0, -1):
-                top = max(top, values[start + i])
-                tail[i] = top
+                top = max(top, values[(start + i) & AHEAD])
+                tail[i & AHEAD] = top
 
 
 @jit
@@ -220,14 +214,14 @@ def lowest(values: Floats, window: int, out: Floats) -> None:
         size = min(window, n - 1 - start)
         bottom = np.inf
         for i in range(size):
-            bottom = min(bottom, values[start + i])
+            bottom = min(bottom, values[(start + i) & AHEAD])
             if start > 0 or i == window - 1:
-                out[start + i + 1] = min(bottom, tail[i + 1])
+                out[(start + i + 1) & AHEAD] = min(bottom, tail[(i + 1) & AHEAD])
         if size == window:
             bottom = np.inf
             for i in range(window - 1, 0, -1):
-                bottom = min(bottom, values[start + i])
-                tail[i] = bottom
+                bottom = min(bottom, values[(start + i) & AHEAD])
+                tail[i & AHEAD] = bottom
 
 
 @jit
@@ -248,9 +242,9 @@ def smooth(values: Floats, start: int, level: float, alpha: float, out: Floats) 
         distance = level - reference
         moved = 0.0
         for k in range(min(8, n - row)):
-            moved = keep * moved + alpha * (values[row + k] - reference)
+            moved = keep * moved + alpha * (values[(row + k) & AHEAD] - reference)
             level = reference + (powers[k] * distance + moved)
-            out[row + k] = level
+            out[(row + k) & AHEAD] = level
 
 
 @jit
