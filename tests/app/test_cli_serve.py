@@ -121,7 +121,7 @@ def slow_sweep(tmp_path: Path) -> Path:
             def slow(close, level, position):
                 '''Buy above a level, after counting for a while.'''
                 counted = 0.0
-                for step in range(1_000):
+                for step in range(500):
                     counted = counted + step
                 return 1.0 if close > level and counted > 0.0 else 0.0
             """)

@@ -17,11 +17,16 @@ from sweeps.executors.spawning import without_main
 def test_deferred__acts_at_the_end_even_when_what_was_inside_failed(name: signal.Signals) -> None:
     seen: list[str] = []
     before = signal.signal(name, lambda *_: seen.append("heard"))
-    try:
-        with pytest.raises(ZeroDivisionError), deferred():
+
+    def work() -> None:
+        with deferred():
             signal.raise_signal(name)
             seen.append("inside")
             raise ZeroDivisionError
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            work()
         assert seen == ["inside", "heard"]
         assert signal.getsignal(name) is not before
     finally:
