@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _read_flags(words)
+    _write_whatever_the_locale()
     before = _end_like_ctrl_c_on_sigterm()
     try:
         require_own_datasets()
@@ -112,6 +114,13 @@ def _read_flags(words: Sequence[str]) -> None:
     for word in words:
         if word in _EVERYWHERE:
             setattr(terminal.flags, _EVERYWHERE[word], True)
+
+
+def _write_whatever_the_locale() -> None:
+    """Let a terminal that has no sign for something show a question mark, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _report(error: Exception) -> int:

@@ -40,7 +40,7 @@ EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.UNEXPECTED: "an error that QuantBot did not expect (--debug shows where)",
     ExitCode.BAD_INPUT: "wrong usage or unusable input: the message says what was needed",
     ExitCode.SOME_FAILED: "finished, but something in it failed: a trial, a check",
-    ExitCode.NOT_FOUND: "no such dataset, run, strategy or file",
+    ExitCode.NOT_FOUND: "no such dataset, run, asset or fold",
     ExitCode.TROUBLE: "the store or the cluster refuses, fails or can't be reached",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C, SIGTERM)",
 }

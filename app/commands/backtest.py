@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
         "backtest",
+        short_help="Run one point; measures, report.",
         epilog=examples(
             "quantbot backtest sweeps/examples/sma-sp500.toml --point fast=20,slow=100",
             "quantbot backtest mine.toml --point fast=20,slow=100 --fold test --out trial.html",

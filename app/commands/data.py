@@ -63,6 +63,7 @@ def show_entries(entries: Sequence[Entry], json: bool) -> None:
 
 @app.command(
     "show",
+    short_help="Show one dataset and its quality.",
     epilog=examples("quantbot data show demo/sp500", "quantbot data show demo/sp500@3fa2 --json"),
 )
 def show(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
@@ -88,6 +89,7 @@ def show_dataset(dataset: Dataset, json: bool, **more: Any) -> None:
 
 @app.command(
     "check",
+    short_help="Verify and check a dataset again.",
     epilog=examples("quantbot data check demo/sp500", "quantbot data check mine/eurusd --json"),
 )
 def check(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:

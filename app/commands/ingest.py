@@ -16,7 +16,7 @@ from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, group,
 if TYPE_CHECKING:
     from datasets.ingest import BarOptions, IngestResult
 
-app = group("ingest", "Read raw bars into the store: checked as a whole, or refused as a whole.")
+app = group("ingest", "Read raw bars into the store.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the dataset is called: mine/eurusd.")]
 Paths = Annotated[
@@ -96,7 +96,11 @@ def sql(
     _show(result, json)
 
 
-@app.command("demo", epilog=examples("quantbot ingest demo", "quantbot ingest demo --store s3://bucket/quantbot"))
+@app.command(
+    "demo",
+    short_help="Store the demo data.",
+    epilog=examples("quantbot ingest demo", "quantbot ingest demo --store s3://bucket/quantbot"),
+)
 def demo(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Store the demo data: real daily index bars from the package `arch`, and a synthetic minute market."""
     from app.commands.data import show_entries
@@ -111,6 +115,7 @@ def demo(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
 
 @app.command(
     "synthetic",
+    short_help="Make a synthetic minute market.",
     epilog=examples(
         "quantbot ingest synthetic", "quantbot ingest synthetic mine/minutes --assets 100 --days 250 --seed 7"
     ),

@@ -19,10 +19,12 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
         "app",
+        short_help="Serve the web app until Ctrl-C.",
         epilog=examples("quantbot app", "quantbot app --store s3://bucket/quantbot --port 9000"),
     )(serve)
     app.command(
         "demo",
+        short_help="Show everything once, on real bars.",
         epilog=examples("quantbot demo", "quantbot demo --no-serve", "quantbot demo --no-serve --json"),
     )(demo)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quantbot.parameters import Parameter
     from quantbot.strategies.contract import Strategy
 
-app = group("strategies", "List, show and check strategies: shipped ones and your own.", alone=True)
+app = group("strategies", "List, show and check strategies.", alone=True)
 
 Reference = Annotated[
     str,
@@ -51,6 +51,7 @@ def list_strategies(json: Json = False) -> None:
 
 @app.command(
     "show",
+    short_help="Show a strategy's declaration.",
     epilog=examples("quantbot strategies show sma_cross", "quantbot strategies show mine/rules.py:revert --json"),
 )
 def show(reference: Reference, json: Json = False) -> None:
@@ -76,6 +77,7 @@ def show(reference: Reference, json: Json = False) -> None:
 
 @app.command(
     "check",
+    short_help="Check a strategy for look-ahead.",
     epilog=examples(
         "quantbot strategies check sma_cross",
         "quantbot strategies check mine/rules.py:revert",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
     from sweeps.spec import Spec
 
-app = group("sweep", "Plan, run and read sweeps: thousands of trials, one table of rows.")
+app = group("sweep", "Plan, run and read sweeps.")
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="A TOML file; sweeps/examples has some.")]
 RunName = Annotated[
@@ -69,6 +69,7 @@ def plan(spec: SpecPath, workers: Workers = None, store: StoreUrl = DEFAULT_STOR
 
 @app.command(
     "run",
+    short_help="Run a sweep to its end.",
     epilog=examples(
         "quantbot sweep run sweeps/examples/sma-sp500.toml",
         "quantbot sweep run mine.toml --workers 8 --threads 2 --name second-try",
@@ -117,6 +118,7 @@ def run(
 
 @app.command(
     "resume",
+    short_help="Go on with an interrupted run.",
     epilog=examples("quantbot sweep resume 3fa2c41b", "quantbot sweep resume sma-sp500 --workers 4"),
 )
 def resume(
@@ -143,7 +145,11 @@ def resume(
         _drive(root, plan, cluster, json)
 
 
-@app.command("list", epilog=examples("quantbot sweep list", "quantbot sweep list --store s3://bucket/quantbot --json"))
+@app.command(
+    "list",
+    short_help="List all runs, the newest first.",
+    epilog=examples("quantbot sweep list", "quantbot sweep list --store s3://bucket/quantbot --json"),
+)
 def list_runs(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """List all runs of the store with their states, the newest first."""
     from app import format as fmt
@@ -175,6 +181,7 @@ def list_runs(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
 
 @app.command(
     "show",
+    short_help="Show a run: state, best, failures.",
     epilog=examples("quantbot sweep show 3fa2c41b", "quantbot sweep show sma-sp500 --best 20 --json"),
 )
 def show(
@@ -196,7 +203,7 @@ def show(
     show_results(run, n_best)
 
 
-@app.command("cancel", epilog=examples("quantbot sweep cancel 3fa2c41b"))
+@app.command("cancel", short_help="Stop whoever drives a run.", epilog=examples("quantbot sweep cancel 3fa2c41b"))
 def cancel(name: RunName, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Stop whoever drives a run, here or elsewhere; what is finished is kept, and `resume` goes on from there."""
     from sweeps.results import find_run, run_status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -183,3 +184,19 @@ def test_a_closed_pipe__is_no_error() -> None:
     line = f"{sys.executable} -m app sweep run --help | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_our_signs__shows_a_question_mark() -> None:
+    line = [sys.executable, "-m", "app", "strategies"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(line, capture_output=True, check=False, cwd=ROOT, env=environment)
+    assert done.returncode == 0
+    assert b"sma_cross" in done.stdout
+
+
+@pytest.mark.parametrize("words", [words for words, command in COMMANDS.items() if getattr(command, "commands", {})])
+def test_help__of_a_group_cuts_no_sentence(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    _, out, _ = _main(capsys, *words, "--help")
+    commands = out.partition("Commands:")[2].partition("\n\n")[0]
+    assert commands
+    assert "..." not in commands
