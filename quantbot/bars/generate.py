@@ -16,6 +16,9 @@ from quantbot.parameters import Value
 
 LANES = 64  # lanes stepped together: eight vectors of eight, enough independent work to hide each operation's latency
 TILE = 64  # bars between two looks at the indicators: one tile of each stays in the first-level cache
+ALONE_TILE = (
+    32  # a trial alone: short, so that the loop that goes bar by bar overlaps with the next tile's vector loops
+)
 UNROLL = 4  # bars that a lane's state stays in registers; 1 in general kernels, which have more of it than fits there
 EACH, RUN, MIXED = 0, 1, 2  # of eight lanes: all use one series, or eight that lie beside each other, or any eight
 
@@ -122,8 +125,14 @@ class _Writer:
             tuple(name for name in signature.names("whole") if name not in words),
             self.columns,
         )
+        self.staged = route.shared and form == "single"
+        self.tile = ALONE_TILE if form == "single" else TILE
+        marking = used
+        if self.staged:  # growths are computed from prices, and factors are needed for little else
+            used = used | self._used(self._blocks([template.shared_growth_alone], warming=False))
+            marking = self._used(self._blocks([template.shared_mark], warming=False))
         self.bar_names = tuple(name for name in BAR_NAMES if name in used)
-        self.factors = tuple(name for name in FACTORS if name in used)
+        self.factors = tuple(name for name in FACTORS if name in marking)
 
     # -- the body ------------------------------------------------------------------------------------------------------
 
@@ -196,24 +205,29 @@ class _Writer:
     def _tile_start(self) -> list[str]:
         lines = [
             "n_bars = close_bars.shape[0]" if self.form == "lanes" else "n_bars = len(close_bars)",
-            f"for base in range(0, n_bars, {TILE}):",
-            f"    size_of_tile = min({TILE}, n_bars - base) & {2 * TILE - 1}",
+            f"for base in range(0, n_bars, {self.tile}):",
+            f"    size_of_tile = min({self.tile}, n_bars - base) & {2 * self.tile - 1}",
         ]
         if self.factors:
             fills_at_open = self.route.fill == "next_open"
             lines.append(
-                f"    growth_factors(open_bars, close_bars, close_before, base, size_of_tile, {fills_at_open}, factors)"
+                f"    growth_factors(open_bars, close_bars, close_before, base, size_of_tile, {fills_at_open},"
+                f" {self.tile}, factors)"
             )
         return lines
 
-    def _bar_values(self, position: int | None) -> list[str]:
+    def _bar_values(self, position: int | None, used: set[str] | None = None) -> list[str]:
         suffix = "" if position is None else f"_{position}"
         offset = "" if position is None else f" + {position}"
         # Masked, it can't be negative, and nothing is spent on Python's counting from the end.
         lines = [f"t{suffix} = (base + b{offset}) & {2**62 - 1}"]
-        lines += [f"{name}{suffix} = {name.rstrip('_')}_bars[t{suffix}]" for name in self.bar_names]
-        lines += [f"{name}{suffix} = factors[{FACTORS.index(name) * TILE} + b{offset}]" for name in self.factors]
-        return lines
+        wanted = {*self.bar_names, *self.factors} if used is None else used
+        lines += [f"{name}{suffix} = {name.rstrip('_')}_bars[t{suffix}]" for name in self.bar_names if name in wanted]
+        return lines + [
+            f"{name}{suffix} = factors[{FACTORS.index(name) * TILE} + b{offset}]"
+            for name in self.factors
+            if name in wanted
+        ]
 
     def _settings(self, index: Callable[[int], str]) -> list[str]:
         # An argument may be called like one of the template's names, so it is handed over under a name of its own.
@@ -239,7 +253,7 @@ class _Writer:
         if self.flags["RECORD"]:
             lines.append("n_orders = 0")
         lines += self._tile_start()
-        if self.route.shared and self.form == "single":
+        if self.staged:
             lines += _indented(1, self._staged())
         else:
             lines += _indented(1, ["for b in range(size_of_tile):"])
@@ -254,33 +268,33 @@ class _Writer:
         """Return the loops over a tile of a trial alone: all decisions, all growths, then what is summed in order.
 
         Only the last has to go bar by bar (and the first, if the strategy asks for its position); the others become
-        vector code along the bars. `tile` holds the positions, two ahead, and from `2 * TILE` on the growths.
+        vector code along the bars. `tile` holds the positions, two ahead, and from twice its length on the growths.
         """
         same = self.route.fill == "same_close"
-        decide = [*self._bar_values(None), "warm = t >= warm_from[0]"]
+        held = ["was_held = tile[b] > 0.5", "held = tile[b + 1] > 0.5"]
+
+        def over_tile(
+            blocks: list[Callable[[], None]], before: list[str], after: list[str], warming: bool
+        ) -> list[str]:
+            body = self._blocks(blocks, warming=warming)
+            text = _lines(_lazy(body) if warming else body)
+            values = self._bar_values(None, self._used(body))
+            return ["for b in range(size_of_tile):", *_indented(1, [*values, *before, *text, *after])]
+
         kept = [f"tile[b + {1 if same else 2}] = 1.0 if holds else 0.0", "held = holds"]
-        checked = _lines(_lazy(self._blocks([template.shared_decide], warming=True)))
-        unchecked = _lines(self._blocks([template.shared_decide], warming=False))
+        warm = ["warm = t >= warm_from[0]"]
+        lines = ["tile[0] = 1.0 if held else 0.0"]
+        if not same:
+            lines = ["tile[0] = 1.0 if was_held else 0.0", "tile[1] = 1.0 if held else 0.0"]
+        lines += ["if base < warm_from[0]:", *_indented(1, over_tile([template.shared_decide], warm, kept, True))]
+        lines += ["else:", *_indented(1, over_tile([template.shared_decide], [], kept, False))]
+        lines += over_tile([template.shared_growth_alone], held, [f"tile[{2 * self.tile} + b] = growth"], False)
+        lines += over_tile([template.shared_mark], [*held, f"growth = tile[{2 * self.tile} + b]"], [], False)
         return [
-            *(["tile[0] = 1.0 if held else 0.0"] if same else
-              ["tile[0] = 1.0 if was_held else 0.0", "tile[1] = 1.0 if held else 0.0"]),
-            "if base < warm_from[0]:",
-            "    for b in range(size_of_tile):",
-            *_indented(2, [*decide, *checked, *kept]),
-            "else:",
-            "    for b in range(size_of_tile):",
-            *_indented(2, [*decide[:-1], *unchecked, *kept]),
-            "for b in range(size_of_tile):",
-            *_indented(1, [*self._bar_values(None), "was_held = tile[b] > 0.5", "held = tile[b + 1] > 0.5"]),
-            *_indented(1, _lines(self._blocks([template.shared_growth], warming=False))),
-            f"    tile[{2 * TILE} + b] = growth",
-            "for b in range(size_of_tile):",
-            *_indented(1, [*self._bar_values(None), "was_held = tile[b] > 0.5", "held = tile[b + 1] > 0.5"]),
-            f"    growth = tile[{2 * TILE} + b]",
-            *_indented(1, _lines(self._blocks([template.shared_mark], warming=False))),
+            *lines,
             f"was_held = tile[size_of_tile{' - 1' if same else ''}] > 0.5",
             f"held = tile[size_of_tile{'' if same else ' + 1'}] > 0.5",
-        ]  # fmt: skip
+        ]
 
     def _lanes(self) -> list[str]:
         lines = self._tile_start()

@@ -60,7 +60,7 @@ def kernel(
 
 
 def guarded(strategy: Strategy, dispatcher: Kernel) -> Kernel:
-    """Return `dispatcher` with numba's refusals turned into a `StrategyError`, and what users raise marked as theirs."""
+    """Return `dispatcher` with numba's refusals turned into a `StrategyError` and users' errors marked."""
 
     def call(*args: Any) -> Any:
         with compiling(dispatcher):

@@ -12,7 +12,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from quantbot.bars.generate import EACH, LANES, RUN, TILE
+from quantbot.bars.generate import EACH, LANES, RUN
 from quantbot.kernels import jit
 
 _VECTOR = ir.VectorType(ir.DoubleType(), 8)
@@ -87,25 +87,32 @@ def _transpose8(typing: Any, source: Any, at: Any, stride: Any, to: Any, to_at: 
 
 @jit
 def growth_factors(
-    opened: Any, close: Any, close_before: float, base: int, size: int, fills_at_open: bool, factors: Any
+    opened: Any,
+    close: Any,
+    close_before: float,
+    base: int,
+    size: int,
+    fills_at_open: bool,
+    width: int,
+    factors: Any,
 ) -> None:
     """Write how a tile's bars multiply equity: from close to close, from the fill to the close, from close to fill.
 
-    The three stand one after the other, `TILE` apart; the first bar of all follows `close_before`.
+    The three stand one after the other, `width` apart; the first bar of all follows `close_before`.
     """
     fill = opened if fills_at_open else close
     at = base & _POSITIVE
     first = 0
     if at == 0:
         factors[0] = close[0] / close_before
-        factors[TILE] = close[0] / fill[0]
-        factors[2 * TILE] = fill[0] / close_before
+        factors[width] = close[0] / fill[0]
+        factors[2 * width] = fill[0] / close_before
         first = 1
     for b in range(first, size):
         last = close[at + b - 1]
         factors[b] = close[at + b] / last
-        factors[TILE + b] = close[at + b] / fill[at + b]
-        factors[2 * TILE + b] = fill[at + b] / last
+        factors[(width & _POSITIVE) + b] = close[at + b] / fill[at + b]
+        factors[2 * (width & _POSITIVE) + b] = fill[at + b] / last
 
 
 @jit

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.bars.columns import arrange
-from quantbot.bars.generate import LANES, TILE, Layout
+from quantbot.bars.generate import LANES, ALONE_TILE, TILE, Layout
 from quantbot.bars.template import STATE
 from quantbot.market import BAR_FIELDS, Bars, Floats
 
@@ -118,7 +118,7 @@ def step_alone(
             arrays += [series[rows[i] : rows[i] + 1], np.zeros(1, dtype=np.int64)]
         arrays.append(np.array([values[i] for values in trials.numbers], dtype=np.float64))
         arrays.append(np.array([values[i] for values in trials.wholes], dtype=np.int64))
-        arrays += [warm[i : i + 1], states[i], kept[i], np.empty(3 * TILE), np.empty(3 * TILE)]
+        arrays += [warm[i : i + 1], states[i], kept[i], np.empty(3 * ALONE_TILE), np.empty(3 * ALONE_TILE)]
         if not plain_python:
             kernel(*bars, *arrays, 1)
             continue
