@@ -36,4 +36,4 @@ if [ ! -x .venv/bin/uv ]; then
   fi
 fi
 echo "Installing QuantBot with its $extra packages (about 1 GB the first time) ..."
-.venv/bin/uv pip install --quiet --python .venv/bin/python --editable ".[$extra]"
+.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --editable ".[$extra]"
