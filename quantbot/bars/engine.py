@@ -78,7 +78,7 @@ class BarEngine:
         # In memory: the series of a batch twice (as computed, and side by side for the kernel), and one in the making.
         series = min(n_points * n_series * 8 * n_steps, BUDGET_BYTES)
         lanes = (n_points + LANES) * 8 * (len(STATE) + 3 * len(EXECUTION) + len(job.settings) + len(self.measures))
-        returns = min((n_points + LANES) * 8 * n_steps, RETURNS_BYTES + LANES * 8 * n_steps)
+        returns = 2 * min((n_points + LANES) * 8 * n_steps, RETURNS_BYTES + LANES * 8 * n_steps)
         total = 2 * series + 4 * n_series * 8 * n_steps + lanes + 8 * TILE * LANES * (n_series + 1)
         return total + (returns if "tail" in job.groups else 0)
 

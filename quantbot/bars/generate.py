@@ -16,9 +16,8 @@ from quantbot.parameters import Value
 
 LANES = 64  # lanes stepped together: eight vectors of eight, enough independent work to hide each operation's latency
 TILE = 64  # bars between two looks at the indicators: one tile of each stays in the first-level cache
-ALONE_TILE = (
-    32  # a trial alone: short, so that the loop that goes bar by bar overlaps with the next tile's vector loops
-)
+# A trial alone: short, so that the loop that goes bar by bar overlaps with the next tile's vector loops.
+ALONE_TILE = 32
 UNROLL = 4  # bars that a lane's state stays in registers; 1 in general kernels, which have more of it than fits there
 EACH, RUN, MIXED = 0, 1, 2  # of eight lanes: all use one series, or eight that lie beside each other, or any eight
 
@@ -224,7 +223,7 @@ class _Writer:
         wanted = {*self.bar_names, *self.factors} if used is None else used
         lines += [f"{name}{suffix} = {name.rstrip('_')}_bars[t{suffix}]" for name in self.bar_names if name in wanted]
         return lines + [
-            f"{name}{suffix} = factors[{FACTORS.index(name) * TILE} + b{offset}]"
+            f"{name}{suffix} = factors[{FACTORS.index(name) * self.tile} + b{offset}]"
             for name in self.factors
             if name in wanted
         ]

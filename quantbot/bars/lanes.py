@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.bars.columns import arrange
-from quantbot.bars.generate import LANES, ALONE_TILE, TILE, Layout
+from quantbot.bars.generate import ALONE_TILE, LANES, TILE, Layout
 from quantbot.bars.template import STATE
 from quantbot.market import BAR_FIELDS, Bars, Floats
 
@@ -112,13 +112,14 @@ def step_alone(
     states = np.stack(start(layout, trials), axis=1)
     kept = np.empty((trials.n, window.n_bars if returns else 1))
     warm = trials.warm
+    room = 3 * max(TILE, ALONE_TILE)  # for a tile's positions, growths and factors, whatever the form of the kernel
     for i in range(trials.n):
         arrays: list[Any] = []
         for series, rows, _ in trials.matrices:
             arrays += [series[rows[i] : rows[i] + 1], np.zeros(1, dtype=np.int64)]
         arrays.append(np.array([values[i] for values in trials.numbers], dtype=np.float64))
         arrays.append(np.array([values[i] for values in trials.wholes], dtype=np.int64))
-        arrays += [warm[i : i + 1], states[i], kept[i], np.empty(3 * ALONE_TILE), np.empty(3 * ALONE_TILE)]
+        arrays += [warm[i : i + 1], states[i], kept[i], np.empty(room), np.empty(room)]
         if not plain_python:
             kernel(*bars, *arrays, 1)
             continue
