@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from quantbot.bars import ENGINE
+from quantbot.bars import ENGINE, columns
 from quantbot.engine import Job, Points, Rows
 from quantbot.market import Bars
 from quantbot.strategies.contract import Strategy
@@ -102,3 +105,27 @@ def test_run__a_choice_takes_its_word_to_each_point(
         alone = ENGINE.run(Job(strategies["tilt"], {"mode": word}, GROUPS, plain_python=True), bars, (0, 60), Points(1))
         equal(alone, rows, slice(row, row + 1))
     assert rows.measures["total_return"][0] != rows.measures["total_return"][1]
+
+
+@pytest.mark.parametrize("groups", [("core",), GROUPS])
+def test_memory_bytes__is_an_upper_bound(
+    strategies: dict[str, Strategy], market: Callable[..., Bars], groups: tuple[str, ...]
+) -> None:
+    bars = market(20_000, 1)
+    job = Job(strategies["cross"], {}, groups)
+    slow, fast = np.meshgrid(np.arange(10, 50), np.arange(2, 8))
+    points = Points(240, {"fast": fast.ravel(), "slow": slow.ravel()})
+    ENGINE.run(job, bars, (0, 20_000), points)  # compiles
+    columns._SCRATCH = columns._Scratch()
+    tracemalloc.start()
+    try:
+        ENGINE.run(job, bars, (0, 20_000), points)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= ENGINE.memory_bytes(job, 20_000, 240)
+
+
+def test_import__needs_no_compiler() -> None:
+    code = "import sys, quantbot.bars; print('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
