@@ -91,6 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fast", default="5:55:2", help="start:stop:step of the grid's fast windows")
     parser.add_argument("--slow", default="60:140:2", help="start:stop:step of the grid's slow windows")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=10, help="calls in a row of a single run, on both sides")
     parser.add_argument("--peer-python", default=str(HERE / ".env-vectorbt/bin/python"))
     parser.add_argument("--peer-combinations", type=int, default=64, help="of the grid that the peer is timed on")
     parser.add_argument("--only", default="", help="run the rows whose label contains this")
@@ -163,6 +164,7 @@ def measured(case: Case, bars: Bars, peer: Peer, arguments: argparse.Namespace) 
     """Return million bar-steps a CPU second of ours, and of the peer's engines."""
     run = ours(case, bars)
     engines = [] if case.peer is None else ["numba", "rust"]
+    calls = arguments.calls if case.n_points == 1 else 1  # a few milliseconds alone are the caches' and the timer's
     run()
     part = sample(case.points, arguments.peer_combinations)
     n_part = max(len(values) for values in part.values())
@@ -172,10 +174,11 @@ def measured(case: Case, bars: Bars, peer: Peer, arguments: argparse.Namespace) 
     for _ in range(arguments.pairs):
         for engine in engines or ["numba"]:
             start = time.process_time()
-            run()
-            seconds["ours"].append(time.process_time() - start)
+            for _ in range(calls):
+                run()
+            seconds["ours"].append((time.process_time() - start) / calls)
             if engine in engines:
-                seconds[engine].append(peer.run(case, part, engine)["seconds"])
+                seconds[engine].append(peer.run(case, part, engine, calls)["seconds"])
     rates = {name: case.n_bars * n_part / median(seconds[name]) / 1e6 for name in engines}
     return case.n_bars * case.n_points / median(seconds["ours"]) / 1e6, rates
 
@@ -265,8 +268,8 @@ class Peer:
         self.process.stdin.close()
         self.process.wait(60)
 
-    def run(self, case: Case, points: Mapping[str, Sequence[float]], engine: str) -> dict[str, Any]:
-        """Run points there; return results and CPU seconds."""
+    def run(self, case: Case, points: Mapping[str, Sequence[float]], engine: str, calls: int = 1) -> dict[str, Any]:
+        """Run points there, `calls` times; return results and CPU seconds of one call."""
         request = {
             "strategy": case.strategy.rpartition(":")[2],
             "engine": "auto" if engine == "rust" else engine,
@@ -276,6 +279,7 @@ class Peer:
             "periods_per_year": PERIODS_PER_YEAR,
             "combinations_a_call": COMBINATIONS_A_CALL,
             "measures": True,
+            "calls": calls,
             **(case.peer or {}),
         }
         assert self.process.stdin is not None
