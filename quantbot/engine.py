@@ -26,6 +26,7 @@ class TrialStatus(IntEnum):
 
     OK = 0
     FAILED = 1  # `Rows.reasons` says why; its measures are NaN
+    SKIPPED = 2  # never run, since the search did not promote its point; its measures are NaN
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Rows:
     status
         Shape (n_points,), uint8 of `TrialStatus`.
     reasons
-        For each failed row, by its index in this block, one sentence.
+        For each failed row, none that was skipped, by its index in this block, one sentence.
     """
 
     measures: Mapping[str, NDArray[np.float64]]

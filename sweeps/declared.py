@@ -16,7 +16,6 @@ from sweeps.where import parse_where
 
 MAX_PARAMETERS = 100
 _MOST_VALUES = 5  # of one axis that an error lists
-_SAMPLING = "random", "sobol"
 
 
 def declared_settings(engine: Engine, strategy: Strategy | None) -> dict[str, Parameter]:
@@ -65,7 +64,7 @@ def declaration_problems(parts: Mapping[str, Any], engine: Engine, strategy: Str
     declared = declared_settings(engine, strategy)
     search: Search = parts.get("search", Search())
     yield from _section_problems(parts.get("sections", {}), engine, declared)
-    yield from _parameter_problems(parts.get("parameters", {}), declared, strategy, search.method)
+    yield from _parameter_problems(parts.get("parameters", {}), declared, strategy, search)
     if strategy is not None and search.where:
         yield from _where_problems(search.where, declared)
     yield from _measure_problems(parts.get("measures", Measures()), parts.get("objective", Objective()), engine)
@@ -88,21 +87,21 @@ def _section_problems(
 
 
 def _parameter_problems(
-    parameters: Mapping[str, AxisForm], declared: Mapping[str, Parameter], strategy: Strategy | None, method: str
+    parameters: Mapping[str, AxisForm], declared: Mapping[str, Parameter], strategy: Strategy | None, search: Search
 ) -> Iterator[str]:
     if len(parameters) > MAX_PARAMETERS:
         yield f"parameters: {len(parameters):,} of them, {MAX_PARAMETERS} are the most"
         return
     for name, form in parameters.items():
         if name in declared:
-            yield from _form_problems(form, declared[name], method)
+            yield from _form_problems(form, declared[name], search)
         elif strategy is not None or "." in name:
             own = f"{strategy.name} and the engine have" if strategy else "the engine has"
             near = nearest(name[:80], declared)
             yield f"parameters.{name[:80]}: {own} no such setting; known are {_listed(declared)}{near}"
 
 
-def _form_problems(form: AxisForm, parameter: Parameter, method: str) -> Iterator[str]:
+def _form_problems(form: AxisForm, parameter: Parameter, search: Search) -> Iterator[str]:
     place = f"parameters.{parameter.name}"
     if isinstance(form, (Range, Interval)) and parameter.kind == "choice":
         yield f"{place}: is a choice; list its values of {', '.join(parameter.choices)}"
@@ -117,10 +116,10 @@ def _form_problems(form: AxisForm, parameter: Parameter, method: str) -> Iterato
                 yield f"{place}.step: {parameter.name} takes whole numbers; found a step of {form.step}"
         case Interval():
             values = (form.low, form.high)
-            if method == "grid" and form.n is None:
+            if search.design == "grid" and form.n is None:
                 yield f"{place}: a grid needs n, the number of values between low and high"
-            if method in _SAMPLING and form.n is not None:
-                yield f"{place}.n: a {method} search draws from low to high; leave n out, or list values"
+            if search.design != "grid" and form.n is not None:
+                yield f"{place}.n: a {search.method} search draws from low to high; leave n out, or list values"
         case _:
             values = (form,)
     refused = 0

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,8 +134,15 @@ def memory_bytes(engine: Engine, job: Job, n_bars: int, n_points: int) -> int:
     return 2 * data_bytes(n_bars) + engine.memory_bytes(job, n_bars, n_points)
 
 
-def block_starts(n_points: int, n_groups: int, size: int) -> NDArray[np.int64]:
+def block_starts(
+    n_points: int, n_groups: int, size: int, point_starts: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return the first trial of each block and, last, the number of trials.
+
+    Parameters
+    ----------
+    point_starts
+        Points at which a block begins whatever its size, and, last, the number of points; 0 and that where not said.
 
     Examples
     --------
@@ -143,7 +151,8 @@ def block_starts(n_points: int, n_groups: int, size: int) -> NDArray[np.int64]:
     """
     if not size >= 1:
         raise InputError(f"block_points must be at least 1, was {size}")
-    within = np.arange(0, n_points, size, dtype=np.int64)
+    starts = np.array([0, n_points]) if point_starts is None else point_starts
+    within = np.concatenate([np.arange(*part, size, dtype=np.int64) for part in pairwise(starts.tolist())])
     groups = np.arange(n_groups, dtype=np.int64) * n_points
     return np.append((groups[:, None] + within).ravel(), n_groups * n_points)
 

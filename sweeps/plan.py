@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from quantbot.engine import Engine, Job, Points, get_engine
 from quantbot.errors import CorruptError, NotFoundError, TooLargeError
 from quantbot.parameters import Value
+from sweeps.adaptive import searcher
 from sweeps.declared import load_declared
 from sweeps.identity import numeric_profile, run_identity
 from sweeps.partition import (
@@ -27,6 +27,8 @@ from sweeps.partition import (
     points_per_block,
     probe_ns,
 )
+from sweeps.phases import Phases, decode_array, encode_array, padded
+from sweeps.rungs import evaluated_points, guide_fold
 from sweeps.settings import require, resolve_settings, warm_up_problems
 from sweeps.source import open_source
 from sweeps.space import MAX_POINTS, grid_points
@@ -59,12 +61,17 @@ class Plan:
         The condition that the grid's points satisfy; empty for sampled points.
     points
         The settings that vary, as columns in the order of `axes`.
+    n_known
+        Points from this one on are chosen later, from the rows of those before (`sweeps.adaptive.known_plan` returns
+        the plan with those that were chosen meanwhile); their columns hold the first point's values till then.
     measures
         What rows carry, in their order.
     profile
         The numeric profile under which bits are promised (see `sweeps.identity.numeric_profile`).
     block_starts
         Shape (n_blocks + 1,), int64: the first trial of each block, and the number of trials at the end.
+    searcher
+        Versions of what chooses the later points.
     warnings
         What a person should know before the run starts.
     """
@@ -87,6 +94,8 @@ class Plan:
     profile: Mapping[str, Any]
     block_starts: NDArray[np.int64]
     estimate: Estimate
+    n_known: int
+    searcher: Mapping[str, str] = field(default_factory=dict)
     plain_python: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -96,6 +105,24 @@ class Plan:
         from sweeps.spec import read_stored_spec
 
         return read_stored_spec(self.spec_toml)
+
+    @cached_property
+    def phases(self) -> Phases:
+        """Which trials wait for the rows of which others: one phase where the search learns nothing."""
+        return Phases.plan(self.spec.search, self.n_points, self.folds)
+
+    def phase_of(self, block: Block) -> int:
+        """Return the phase that a block belongs to."""
+        return int(self.phases.of(block.point_start, block.fold_index))
+
+    def phase_blocks(self, phase: int) -> NDArray[np.int64]:
+        """Return the indices of a phase's blocks, rising."""
+        return np.flatnonzero(self._block_phases == phase)
+
+    @cached_property
+    def _block_phases(self) -> NDArray[np.int64]:
+        slices, points = np.divmod(self.block_starts[:-1], self.n_points)
+        return self.phases.of(points, slices % len(self.folds))
 
     @property
     def n_points(self) -> int:
@@ -126,9 +153,9 @@ class Plan:
         return self.block(int(np.searchsorted(self.block_starts, trial_index, side="right")) - 1)
 
     def trial(self, index: int) -> Trial:
-        """Return trial `index`, counted from 0."""
+        """Return trial `index`, counted from 0; its point is empty while it isn't chosen."""
         asset, fold, row = self._place(index)
-        point = tuple(self.points.point(row).items())
+        point = tuple(self.points.point(row).items()) if row < self.n_known else ()
         return Trial(index, self.assets[asset], self.folds[fold], point, asset, fold, row)
 
     def trial_index(self, point_index: int, asset_index: int = 0, fold_index: int = 0) -> int:
@@ -160,18 +187,22 @@ class Plan:
             "assets": list(self.assets),
             "folds": [asdict(fold) for fold in self.folds],
             "axes": [
-                {"name": axis.name, "kind": axis.kind, "sampled": axis.sampled, "values": _encode(axis.values)}
+                {"name": axis.name, "kind": axis.kind, "sampled": axis.sampled, "values": encode_array(axis.values)}
                 for axis in self.axes
             ],
             "where": self.where,
             "n_points": self.n_points,
-            "points": {name: _encode(column) for name, column in self.points.columns.items()} if sampled else None,
+            "n_known": self.n_known,
+            "points": {name: encode_array(column[: self.n_known]) for name, column in self.points.columns.items()}
+            if sampled
+            else None,
+            "searcher": dict(self.searcher),
             "settings": dict(self.settings),
             "groups": list(self.groups),
             "measures": list(self.measures),
             "bundle": json.loads(self.bundle.to_json()),
             "profile": dict(self.profile),
-            "block_starts": _encode(self.block_starts),
+            "block_starts": encode_array(self.block_starts),
             "estimate": asdict(self.estimate),
             "plain_python": self.plain_python,
             "warnings": list(self.warnings),
@@ -194,13 +225,16 @@ class Plan:
             if document["format"] != FORMAT:
                 raise CorruptError(f"the plan has format {document['format']}, this version reads format {FORMAT}")
             axes = tuple(
-                Axis(axis["name"], _decode(axis["values"]), axis["kind"], axis["sampled"]) for axis in document["axes"]
+                Axis(axis["name"], decode_array(axis["values"]), axis["kind"], axis["sampled"])
+                for axis in document["axes"]
             )
             if document["points"] is None:
                 points = grid_points(axes, document["where"], constants=document["settings"], limit=_MAX_STORED)
             else:
-                columns = {axis.name: _decode(document["points"][axis.name]) for axis in axes}
-                points = Points(document["n_points"], columns)
+                columns = {axis.name: decode_array(document["points"][axis.name]) for axis in axes}
+                points = padded(columns, document["n_points"])
+                if any(column.shape[0] != document["n_known"] for column in columns.values()):
+                    raise CorruptError(f"the plan says {document['n_known']} known points, its columns have others")
             if points.n_points != document["n_points"]:
                 raise CorruptError(f"the plan says {document['n_points']} points, its axes give {points.n_points}")
             plan = cls(
@@ -220,8 +254,10 @@ class Plan:
                 measures=tuple(document["measures"]),
                 bundle=SourceBundle.from_json(json.dumps(document["bundle"])),
                 profile=document["profile"],
-                block_starts=_decode(document["block_starts"]),
+                block_starts=decode_array(document["block_starts"]),
                 estimate=Estimate(**document["estimate"]),
+                n_known=document.get("n_known", document["n_points"]),
+                searcher=document.get("searcher", {}),
                 plain_python=document["plain_python"],
                 warnings=tuple(document["warnings"]),
             )
@@ -286,6 +322,14 @@ def make_plan(
     axes, points, axis_warnings = settings.points(spec, max_trials)
 
     source = open_source(spec, root, engine)
+    phases = Phases.plan(spec.search, points.n_points, source.folds)
+    if len(phases) > 1:
+        guide_fold(source.folds)  # refuses folds that leave nothing to learn from
+    n_known = phases.points(0).stop
+    known = points[:n_known]
+    if n_known < points.n_points:  # a Bayesian search: the rest of the sample is what it would take without results
+        axes = tuple(replace(axis, values=np.unique(known.columns[axis.name])) for axis in axes)
+    n_evaluated = evaluated_points(spec.search, points.n_points, source.folds)
     n_bars = {asset: source.times[asset].shape[0] for asset in source.assets}
     n_trials = points.n_points * len(source.folds) * len(source.assets)
     if n_trials > max_trials:
@@ -300,16 +344,14 @@ def make_plan(
     windows = source.window_sizes()
     ns = NOMINAL_PLAIN_NS if job.plain_python else NOMINAL_NS
     if probe:
-        ns = probe_ns(engine, job, source.dataset.bars(source.assets[0]), points)
+        ns = probe_ns(engine, job, source.dataset.bars(source.assets[0]), known)
     machine = Machine.here(workers, memory_limit_bytes, nominal=not probe)
     longest = max(n_bars.values())
-    size = points_per_block(
-        engine, job, points.n_points, windows.size, longest, int(windows.max()), ns, block_seconds, machine
-    )
+    size = points_per_block(engine, job, n_known, windows.size, longest, int(windows.max()), ns, block_seconds, machine)
     if block_points is not None:
-        size = min(block_points, points.n_points)
+        size = min(block_points, n_known)
     measures = tuple(measure.name for measure in engine.measures if measure.group in (*groups, "hold"))
-    n_steps = int(windows.sum()) * points.n_points
+    n_steps = int((windows.sum(axis=0) * n_evaluated).sum())
     sources = replace(bundle(spec.reference), reference=spec.strategy.name)  # not where it lies on this machine
     return Plan(
         identity=run_identity(spec, sources, source.dataset.version),
@@ -321,14 +363,14 @@ def make_plan(
         assets=source.assets,
         folds=source.folds,
         axes=axes,
-        where="" if spec.search.method != "grid" else spec.search.where,
-        points=points,
+        where="" if spec.search.design != "grid" else spec.search.where,
+        points=padded(known.columns, points.n_points) if known.columns else points,
         settings=settings.values,
         groups=groups,
         measures=measures,
         bundle=sources,
         profile=numeric_profile(),
-        block_starts=block_starts(points.n_points, windows.size, size),
+        block_starts=block_starts(points.n_points, windows.size, size, phases.point_starts),
         estimate=Estimate(
             core_seconds=n_steps * ns * 1e-9,
             memory_bytes=memory_bytes(engine, job, longest, size),
@@ -336,6 +378,8 @@ def make_plan(
             rows_bytes=n_trials * (8 * len(measures) + 1),
             n_bars=n_steps,
         ),
+        n_known=n_known,
+        searcher=searcher(spec.search),
         plain_python=spec.strategy.plain_python,
         warnings=(*settings.warnings, *axis_warnings, *source.warnings, *warm_up_warnings),
     )
@@ -345,20 +389,3 @@ def _groups(spec: Spec, engine: Engine) -> tuple[str, ...]:
     """Return the groups of measures that a spec asks for, in the engine's order."""
     wanted = spec.measures.groups or engine.default_groups
     return tuple(dict.fromkeys(measure.group for measure in engine.measures if measure.group in wanted))
-
-
-def _encode(values: NDArray[Any]) -> Any:
-    """Return an array as JSON: text as a list, numbers as their little-endian bytes."""
-    if values.dtype.kind == "U":
-        return {"text": values.tolist()}
-    little = values.astype(values.dtype.newbyteorder("<"))
-    return {"dtype": little.dtype.str, "base64": base64.b64encode(little.tobytes()).decode()}
-
-
-def _decode(document: Any) -> NDArray[Any]:
-    if "text" in document:
-        return np.array(document["text"], dtype=np.str_)
-    if document["dtype"] not in ("<i8", "<f8"):
-        raise CorruptError(f"the plan has an array of {document['dtype']!r}; <i8 and <f8 are what plans have")
-    raw = np.frombuffer(base64.b64decode(document["base64"], validate=True), dtype=document["dtype"])
-    return raw.astype(raw.dtype.newbyteorder("="))

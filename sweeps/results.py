@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.engine import Replay, TrialStatus, get_engine
+from quantbot.engine import Replay, get_engine
 from quantbot.errors import DivergenceError, InputError, NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Value, nearest
+from sweeps.adaptive import known_plan
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
 from sweeps.status import RunStatus, RunSummary, list_runs, run_status
 from sweeps.surface import CellStatus, Geometry, How, Plane, Plateau, nanmedian, plane, plateau
@@ -38,7 +39,13 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunStatus", "RunSummary", "TrialReplay", "find_run", "list_runs", "open_run", "run_status"]
 
 _PREFIX = re.compile(r"[0-9a-f]{6,64}")
-_STATES = {CellStatus.VALUE: "ok", CellStatus.NOT_RUN: "not run yet", CellStatus.FAILED: "failed"}
+_STATES = {
+    CellStatus.VALUE: "ok",
+    CellStatus.NOT_RUN: "not run yet",
+    CellStatus.FAILED: "failed",
+    CellStatus.SKIPPED: "not promoted",
+}
+_CELL_OF = np.array([CellStatus.VALUE, CellStatus.FAILED, CellStatus.SKIPPED], np.uint8)  # by `TrialStatus`
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +136,6 @@ class Run:
 
     def __init__(self, store: RunStore, plan: Plan, manifest: Manifest | None) -> None:
         self._store = store
-        self.plan = plan
         self.manifest = manifest
         # A snapshot: blocks that come later belong to the next opening.
         self._blocks = (
@@ -137,6 +143,7 @@ class Run:
             if manifest is not None
             else [index for index in store.finished() if index < plan.n_blocks]
         )
+        self.plan = known_plan(store, plan)  # after the blocks: whatever they evaluated was written before them
 
     @property
     def identity(self) -> str:
@@ -182,7 +189,7 @@ class Run:
     @cached_property
     def geometry(self) -> Geometry:
         """Where the points lie on the axes."""
-        return Geometry.of(self.plan.axes, self.plan.points)
+        return Geometry.of(self.plan.axes, self.plan.points, self.plan.n_known)
 
     @cached_property
     def state(self) -> NDArray[np.uint8]:
@@ -199,7 +206,7 @@ class Run:
         blocks = [self.plan.block(index) for index in self._blocks]
         for header, rows, _ in self._store.read_blocks(blocks, self.manifest):
             here = slice(header.trial_start, header.trial_stop)
-            state[here] = np.where(rows.status == TrialStatus.OK, CellStatus.VALUE, CellStatus.FAILED)
+            state[here] = _CELL_OF[rows.status]
             for name, values in rows.measures.items():
                 measures[name][here] = values
             reasons |= {header.trial_start + row: text for row, text in rows.reasons.items()}
@@ -215,7 +222,8 @@ class Run:
         """Return all rows, labelled.
 
         Dimensions are `asset`, `fold` and one for each axis of a grid; sampled points, and a grid of which `where`
-        left little, have one dimension `point` with a coordinate for each axis. `status` is a `CellStatus`.
+        left little, have one dimension `point` with a coordinate for each axis. `status` is a `CellStatus`. Points
+        that a search has not chosen yet are not there.
         """
         import xarray as xr
 
@@ -328,7 +336,7 @@ class Run:
         columns = self.plan.points.columns
         if unknown := [name for name in point if name not in columns]:
             raise InputError(f"run {self.short} doesn't vary {unknown[0]!r}{nearest(unknown[0], columns)}")
-        mask = np.ones(self.plan.n_points, np.bool_)
+        mask = np.arange(self.plan.n_points) < self.plan.n_known
         for name, wanted in point.items():
             mask &= columns[name] == wanted
         found = np.flatnonzero(mask)
@@ -419,7 +427,7 @@ class Run:
         fold, asset
             Every one where not said.
         state
-            "ok", "failed" or "not run yet".
+            "ok", "failed", "not promoted" or "not run yet".
         """
         import pandas as pd
 
@@ -439,7 +447,7 @@ class Run:
             "asset": np.array(self.plan.assets, dtype=object)[slices // len(self.plan.folds)],
             "fold": np.array([fold.name for fold in self.plan.folds], dtype=object)[slices % len(self.plan.folds)],
         }
-        columns |= {name: column[points] for name, column in self.plan.points.columns.items()}
+        columns |= {name: self._known(column[points], points) for name, column in self.plan.points.columns.items()}
         columns["state"] = [_STATES[CellStatus(int(code))] for code in self.state[trials]]
         columns |= {name: values[trials] for name, values in self._table.measures.items()}
         columns["reason"] = [self._table.reasons.get(int(trial), "") for trial in trials]
@@ -524,7 +532,7 @@ class Run:
 
     def _nearest(self, point: Mapping[str, Value]) -> str:
         """Return the point that has most in common with `point`, as text; distances count in steps of each axis."""
-        distance = np.zeros(self.plan.n_points)
+        distance = np.where(np.arange(self.plan.n_points) < self.plan.n_known, 0.0, np.inf)
         for name, wanted in point.items():
             column = self.plan.points.columns[name]
             if isinstance(wanted, str) or column.dtype.kind == "U":
@@ -536,11 +544,20 @@ class Run:
 
     # -- labels -------------------------------------------------------------------------------------------------
 
+    def _known(self, column: NDArray[Any], points: NDArray[np.int64]) -> NDArray[Any]:
+        """Return a column of these points; None where a point is not chosen yet."""
+        unknown = points >= self.plan.n_known
+        if not unknown.any():
+            return column
+        shown = column.astype(object)
+        shown[unknown] = None
+        return shown
+
     def _shaped(self, values: NDArray[Any], empty: float) -> NDArray[Any]:
         """Lay out one value per trial as (asset, fold, axes...) or (asset, fold, point)."""
         lead = (len(self.plan.assets), len(self.plan.folds))
         if not self.geometry.dense or not self.plan.axes:
-            return values.reshape(*lead, self.plan.n_points)
+            return values.reshape(*lead, self.plan.n_points)[..., : self.plan.n_known]
         shape = self.geometry.sizes
         grid = np.full((lead[0] * lead[1], int(np.prod(shape))), empty, values.dtype)
         grid[:, self.geometry.cells] = values.reshape(-1, self.plan.n_points)
@@ -557,7 +574,7 @@ class Run:
         if self.geometry.dense and self.plan.axes:
             coords |= {axis.name: (axis.name, axis.values) for axis in self.plan.axes}
             return ("asset", "fold", *(axis.name for axis in self.plan.axes)), coords
-        coords |= {name: ("point", column) for name, column in self.plan.points.columns.items()}
+        coords |= {name: ("point", column[: self.plan.n_known]) for name, column in self.plan.points.columns.items()}
         return ("asset", "fold", "point"), coords
 
     def _times(self, name: str) -> NDArray[np.datetime64]:

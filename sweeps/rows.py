@@ -75,7 +75,7 @@ def describe(
     objective, better
         The measure by which `best_trial` is found, and +1 when more of it is better, -1 when less is.
     """
-    n_failed = int(np.count_nonzero(rows.status != TrialStatus.OK))
+    n_failed = int(np.count_nonzero(rows.status == TrialStatus.FAILED))
     best = best_row(rows.measures[objective], rows.status, better) if objective in rows.measures else None
     return BlockHeader(
         identity=identity,
@@ -98,12 +98,13 @@ def best_row(values: NDArray[np.float64], status: NDArray[np.uint8], better: int
 
 
 def canonical(rows: Rows) -> Rows:
-    """Return `rows` with one bit pattern for NaN, NaN in every measure of a failed row, and a reason for it."""
-    failed = rows.status != TrialStatus.OK
+    """Return `rows` with one bit pattern for NaN, NaN where a row failed or was skipped, and a reason for a failure."""
+    failed = rows.status == TrialStatus.FAILED
+    empty = rows.status != TrialStatus.OK
     measures = {}
     for name, values in rows.measures.items():
         column = np.array(values, dtype=np.float64)
-        column[np.isnan(column) | failed] = np.nan
+        column[np.isnan(column) | empty] = np.nan
         measures[name] = column
     reasons = {
         int(row): (str(rows.reasons.get(int(row), "")) or _NO_REASON)[:_MAX_REASON] for row in np.flatnonzero(failed)
@@ -161,7 +162,7 @@ def decode(data: bytes, where: str = "block") -> tuple[BlockHeader, Rows]:
     status_start = start + 8 * n_rows * n_measures
     status = np.frombuffer(data, np.uint8, n_rows, status_start).copy()
     reasons = _decode_reasons(data[status_start + n_rows : -_DIGEST_BYTES], where)
-    failed = np.flatnonzero(status != TrialStatus.OK).tolist()
+    failed = np.flatnonzero(status == TrialStatus.FAILED).tolist()
     if status.max(initial=0) > max(TrialStatus) or sorted(reasons) != failed or len(failed) != header.n_failed:
         raise CorruptError(f"{where}: status, reasons and the header's {header.n_failed} failures contradict another")
     measures = {name: columns[i].astype(np.float64) for i, name in enumerate(header.measures)}

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from quantbot.errors import CorruptError, DivergenceError, RunError, StrategyError
+from sweeps.adaptive import open_phase
 from sweeps.executors.base import Executor, Failure, error_of
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
@@ -198,7 +199,17 @@ def _compute(
         return
     executor.prepare(partial(warm, run.root.url, run.identity))
     watch.begin()
-    todo, suspects, failures = missing, list[int](), dict[int, Failure]()
+    for phase in range(len(plan.phases)):
+        open_phase(run, plan, phase)
+        todo = sorted(set(missing).intersection(plan.phase_blocks(phase).tolist())) if len(plan.phases) > 1 else missing
+        if todo:
+            watch.note = plan.phases.name(phase)
+            _compute_phase(run, executor, todo, watch)
+
+
+def _compute_phase(run: RunStore, executor: Executor, todo: list[int], watch: _Watch) -> None:
+    """Have blocks computed that wait for nothing."""
+    suspects, failures = list[int](), dict[int, Failure]()
     for attempt in range(_RETRIES):
         again = []
         for block, failure in _round(run, executor, todo, watch):
@@ -271,7 +282,7 @@ class _Watch:
         self._run, self._plan, self._lease, self._report = run, plan, lease, report
         self._started = self._began = started
         self._looked = 0.0
-        self._note = ""
+        self.note = ""
         there = sorted(set(range(plan.n_blocks)) - set(missing))
         self._tally = run.tally(Tally(plan), [plan.block(index) for index in there])
         self._n_reused = self._tally.n_blocks_done
@@ -285,7 +296,7 @@ class _Watch:
 
     def say(self, note: str) -> None:
         """Show a sentence with the progress."""
-        self._note = note
+        self.note = note
         self.look()
 
     def add(self, receipt: Receipt) -> None:
@@ -330,7 +341,7 @@ class _Watch:
             eta_seconds=eta(plan.n_trials - tally.n_done, rate, recent),
             best_trial=tally.best.trial,
             best_value=tally.best.value,
-            note=self._note,
+            note=self.note,
         )
         self._report(progress)
 

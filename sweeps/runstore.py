@@ -4,6 +4,7 @@
                     plan.json           the first plan: partition, points and numeric profile; every driver obeys it
                     sources.json        the strategy's source
                     labels/<digest>.json   each name that the run was submitted under
+                    phases/<index>.json what a search that learns evaluates next (`sweeps.adaptive`)
                     lease/<number>.json who drives it (`sweeps.lease`)
                     blocks/<index>.rows one object per finished block (`sweeps.rows`)
                     cancel.json         "stop": there until somebody drives the run again

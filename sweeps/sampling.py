@@ -1,4 +1,4 @@
-"""Points drawn from a space: uniform or low-discrepancy, unique, the same for the same space and seed."""
+"""Points drawn from a space: uniform, stratified or low-discrepancy, unique, the same for the same space and seed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def sample_points(
     empty = {name: dimension.draw(np.empty(0)) for name, dimension in dimensions.items()}
     axes = tuple(Axis(name, column, declared[name].kind, sampled=True) for name, column in empty.items())
     condition = bind_where(search.where, axes, constants) if search.where else None
-    columns = _draw_unique(dimensions, _uniforms(forms, search), condition, wanted)
+    columns = _draw_unique(dimensions, _uniforms(forms, search), condition, wanted, exact=search.design == "lhs")
     made = tuple(Axis(name, np.unique(column), declared[name].kind, sampled=True) for name, column in columns.items())
     return made, Points(wanted, columns)
 
@@ -79,12 +79,16 @@ def _draw_unique(
     uniforms: Callable[[int], NDArray[np.float64]],
     condition: Condition | None,
     wanted: int,
+    exact: bool,
 ) -> dict[str, Column]:
+    """Draw until enough distinct points satisfy the condition; `exact`: the first draw has as many as are wanted."""
     columns: dict[str, Column] = {}
     n_drawn = 0
     while n_drawn < _MOST_DRAWS * max(wanted, 100):
         n_have = next(iter(columns.values())).shape[0] if columns else 0
         n_batch = min(_BATCH, 1 << max(6, (wanted - n_have - 1).bit_length()))  # powers of two: sobol's balance
+        if exact and n_drawn == 0:  # a Latin hypercube has one point in each of n layers
+            n_batch = min(_BATCH, wanted)
         uniform = uniforms(n_batch)
         n_drawn += n_batch
         drawn = {name: dimension.draw(uniform[:, i]) for i, (name, dimension) in enumerate(dimensions.items())}
@@ -114,21 +118,27 @@ def _unique(columns: dict[str, Column]) -> dict[str, Column]:
 
 def _uniforms(forms: Mapping[str, AxisForm], search: Search) -> Callable[[int], NDArray[np.float64]]:
     """Return a stream of rows in [0, 1), keyed by the space and the seed alone."""
-    space = {name: canonical_axis(form, search.method) for name, form in forms.items()}
-    text = json.dumps([space, search.method, search.seed or 0], sort_keys=True, default=str)
-    key = int.from_bytes(hashlib.sha256(text.encode()).digest(), "little")
+    key = stream_key(forms, search, search.design)
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))  # sobol spawns from the sequence
-    if search.method == "random":
+    if search.design == "random":
         return lambda n_rows: generator.random((n_rows, len(forms)))
     from scipy.stats import qmc
 
-    sampler = qmc.Sobol(len(forms), scramble=True, rng=generator)
+    kind = qmc.Sobol if search.design == "sobol" else qmc.LatinHypercube
+    sampler = kind(len(forms), scramble=True, rng=generator)
 
     def draw(n_rows: int) -> NDArray[np.float64]:
         rows: NDArray[np.float64] = sampler.random(n_rows)
         return rows
 
     return draw
+
+
+def stream_key(forms: Mapping[str, AxisForm], search: Search, *words: str | int) -> int:
+    """Return 256 bits that depend on nothing but the space, the seed and the words."""
+    space = {name: canonical_axis(form, search.method) for name, form in forms.items()}
+    text = json.dumps([space, *words, search.seed or 0], sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "little")
 
 
 def _dimension(form: AxisForm, parameter: Parameter) -> _Dimension:
@@ -155,14 +165,20 @@ def _dimension(form: AxisForm, parameter: Parameter) -> _Dimension:
         return _Dimension(parameter, whole, high - low + 1)
 
     def real(u: NDArray[np.float64]) -> NDArray[np.float64]:
-        if form.scale == "log":
-            x = low * np.exp(u * np.log(high / low))
-            return np.clip(_rounded(x, _DIGITS - 1 - np.floor(np.log10(x))), low, high)
-        span = high - low
-        decimals = _DIGITS - np.floor(np.log10(span)) if span else np.float64(0)
-        return np.clip(_rounded(low + u * span, np.full(u.shape, decimals)) if span else low + u, low, high)
+        x = low * np.exp(u * np.log(high / low)) if form.scale == "log" else low + u * (high - low)
+        return readable(x, form)
 
     return _Dimension(parameter, real, math.inf if high > low else 1)
+
+
+def readable(x: NDArray[np.float64], form: Interval) -> NDArray[np.float64]:
+    """Round numbers drawn from an interval to what a person can read and type again."""
+    low, high = float(form.low), float(form.high)
+    if form.scale == "log":
+        return np.clip(_rounded(x, _DIGITS - 1 - np.floor(np.log10(x))), low, high)
+    span = high - low
+    decimals = _DIGITS - np.floor(np.log10(span)) if span else np.float64(0)
+    return np.clip(_rounded(x, np.full(x.shape, decimals)) if span else x, low, high)
 
 
 def _rounded(x: NDArray[np.float64], decimals: NDArray[np.float64]) -> NDArray[np.float64]:

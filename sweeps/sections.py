@@ -12,6 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from sweeps.folds import parse_length
 
 MAX_SAMPLES = 10_000_000
+MAX_BAYES = 20_000  # the time to choose a point grows with the number of points before it
+DEFAULT_BATCH = 32
+DEFAULT_ETA = 3
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MOMENT = "must be a date such as 2001-01-31 or a time such as 2001-01-31T16:00:00Z"
 
@@ -167,22 +170,71 @@ class Search(Section):
     Attributes
     ----------
     n, seed
-        Number of points and seed of a random or sobol search.
+        Number of points and seed of every search but a grid.
     where
         A condition that points must satisfy (see `sweeps.where`).
+    batch
+        Bayesian search: how many points are chosen at a time, all from the results of the batches before.
+    initial
+        Halving: how its first points are laid out: "lhs", "sobol", "random" or "grid".
+    eta
+        Halving: of so many points one is promoted to the next rung, which has so many times the history.
+    rungs, min_history
+        Halving: the number of rungs, or the least history of the first (bars, "10%", "90d", "6h"); one of the two.
     """
 
-    method: Literal["grid", "random", "sobol"] = "grid"
+    method: Literal["grid", "random", "sobol", "lhs", "bayes", "halving"] = "grid"
     n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     where: Annotated[str, Field(max_length=2_000)] = ""
+    batch: Annotated[int, Field(ge=1, le=4_096)] | None = None
+    initial: Literal["lhs", "sobol", "random", "grid"] | None = None
+    eta: Annotated[int, Field(ge=2, le=1_000)] | None = None
+    rungs: Annotated[int, Field(ge=2, le=20)] | None = None
+    min_history: Length | None = None
+
+    @property
+    def design(self) -> Literal["grid", "random", "sobol", "lhs"]:
+        """How the points are laid out that don't depend on results."""
+        if self.method == "bayes":
+            return "sobol"
+        return (self.initial or "lhs") if self.method == "halving" else self.method
+
+    def filled(self) -> dict[str, object]:
+        """Return the fields that matter for the method, defaults filled in."""
+        fields: dict[str, object] = {"method": self.method}
+        if self.where:
+            fields["where"] = self.where
+        if self.design != "grid":
+            fields |= {"n": self.n, "seed": self.seed or 0}
+        if self.method == "bayes":
+            fields["batch"] = self.batch or DEFAULT_BATCH
+        if self.method == "halving":
+            fields |= {"initial": self.design, "eta": self.eta or DEFAULT_ETA}
+            fields |= {"rungs": self.rungs} if self.rungs is not None else {"min_history": self.min_history}
+        return fields
 
     @model_validator(mode="after")
     def _complete(self) -> Search:
-        if self.method == "grid" and (self.n is not None or self.seed is not None):
-            raise ValueError('a grid takes no n and no seed; say method = "random" or "sobol", or leave them out')
-        if self.method != "grid" and self.n is None:
-            raise ValueError(f"a {self.method} search needs n, the number of points")
+        problems = []
+        given = self.model_fields_set - {"method", "where"}
+        given = {name for name in given if getattr(self, name) is not None}
+        layout = {"n", "seed"} if self.design != "grid" else set()
+        own = {"bayes": {"batch"}, "halving": {"initial", "eta", "rungs", "min_history"}}.get(self.method, set())
+        if self.method == "grid" and given & {"n", "seed"}:
+            problems.append('a grid takes no n and no seed; say method = "random" or "sobol", or leave them out')
+            given -= {"n", "seed"}
+        if extra := sorted(given - layout - own):
+            what = "halving of a grid" if self.method == "halving" else f"{self.method} search"
+            problems.append(f"a {what} takes no {' and no '.join(extra)}")
+        if self.design != "grid" and self.n is None:
+            problems.append(f"a {self.method} search needs n, the number of points")
+        if self.method == "bayes" and self.n is not None and self.n > MAX_BAYES:
+            problems.append(f"a bayes search takes at most {MAX_BAYES:,} points, each chosen by looking at all before")
+        if self.method == "halving" and (self.rungs is None) == (self.min_history is None):
+            problems.append("halving needs either rungs, or min_history, the history of the first rung")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 

@@ -35,8 +35,11 @@ class Settings:
     warnings: tuple[str, ...]
 
     def points(self, spec: Spec, limit: int = MAX_POINTS) -> tuple[tuple[Axis, ...], Points, tuple[str, ...]]:
-        """Build axes and points; return them with the warnings that came up."""
-        if spec.search.method != "grid":
+        """Build axes and points; return them with the warnings that came up.
+
+        Of a Bayesian search these are the points that it would take without results: a Sobol sample.
+        """
+        if spec.search.design != "grid":
             if (spec.search.n or 0) > limit:
                 raise TooLargeError(f"search.n: {spec.search.n:,} points, but {limit:,} is the limit; draw fewer")
             axes, points = sample_points(self.forms, self.declared, spec.search, self.values)

@@ -13,6 +13,7 @@ from quantbot.engine import Engine
 from quantbot.errors import SpecError
 from quantbot.parameters import nearest
 from sweeps.folds import boundary_ns, make_folds
+from sweeps.rungs import rung_folds
 from sweeps.trial import Fold
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
     assets = _assets(spec.data.assets, dataset)
     times = {asset: dataset.times(asset) for asset in assets}
     start_ns, end_ns = _period(spec.data, times, dataset.meta.zone)
-    folds = make_folds(spec.folds, _all_times(list(times.values())), start_ns, end_ns, dataset.meta.zone)
+    all_times = _all_times(list(times.values()))
+    folds = make_folds(spec.folds, all_times, start_ns, end_ns, dataset.meta.zone)
+    if spec.search.method == "halving":
+        folds = (*folds, *rung_folds(spec.search, folds, all_times))
     source = Source(dataset, assets, folds, times, ())
     warnings = [
         f"{asset} has {found} in fold {fold.name}: its trials there have no result"

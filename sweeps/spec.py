@@ -15,8 +15,10 @@ fast = { start = 5, stop = 60, step = 1 }             # stop included
 slow = { values = [80, 100, 120, 160, 200] }
 "execution.fee_bps" = { low = 1, high = 50, n = 5, scale = "log" }
 [search]
-method = "grid"                 # grid | random | sobol; these take n and seed
+method = "grid"                 # grid | random | sobol | lhs | bayes | halving; all but a grid take n and seed
 where = "fast < slow"           # see sweeps.where
+# batch = 32                    # bayes: points chosen at a time
+# initial = "lhs"               # halving: or sobol, random, grid; eta = 3 and rungs = 4 (or min_history = "10%")
 [folds]
 method = "holdout"              # none | holdout | walk_forward; see sweeps.folds
 test = "20%"
@@ -131,7 +133,7 @@ class Spec(Section):
         document.pop("run", None)
         document["engine"] = self.run.engine
         if self.search.method != "grid":
-            document["search"]["seed"] = self.search.seed or 0
+            document["search"] = self.search.filled()
         document["parameters"] = {
             name: canonical_axis(form, self.search.method) for name, form in self.parameters.items()
         }

@@ -32,6 +32,7 @@ class CellStatus(IntEnum):
     NOT_RUN = 1
     FAILED = 2
     EXCLUDED = 3  # by the spec's `where`
+    SKIPPED = 4  # not promoted by the search: never run, and never will be
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,8 @@ class Geometry:
         Number of values (or bins) of each axis.
     labels
         For each axis, the values, or the middles of the bins.
+    n_known
+        Points that are chosen already: all, but for a Bayesian search that is not finished.
     """
 
     axes: tuple[Axis, ...]
@@ -115,17 +118,27 @@ class Geometry:
     digits: tuple[NDArray[np.int64], ...]
     sizes: tuple[int, ...]
     labels: tuple[NDArray[Any], ...]
+    n_known: int
 
     @classmethod
-    def of(cls, axes: Sequence[Axis], points: Points) -> Geometry:
-        """Place the points."""
-        placed = [_place(axis, points.columns[axis.name]) for axis in axes]
+    def of(cls, axes: Sequence[Axis], points: Points, n_known: int | None = None) -> Geometry:
+        """Place the points.
+
+        Parameters
+        ----------
+        n_known
+            The points from this one on are not chosen yet: they lie nowhere.
+        """
+        n_known = points.n_points if n_known is None else n_known
+        placed = [_place(axis, points.columns[axis.name][:n_known]) for axis in axes]
+        unknown = np.zeros(points.n_points - n_known, np.int64)
         return cls(
             tuple(axes),
             points,
-            tuple(digits for digits, _ in placed),
+            tuple(np.concatenate([digits, unknown]) for digits, _ in placed),
             tuple(len(labels) for _, labels in placed),
             tuple(labels for _, labels in placed),
+            n_known,
         )
 
     @property
@@ -155,7 +168,7 @@ class Geometry:
 
     def pinned(self, at: Mapping[str, Value]) -> NDArray[np.bool_]:
         """Return which points have these values; an axis that was sampled is pinned to a bin's middle."""
-        mask = np.ones(self.points.n_points, np.bool_)
+        mask = np.arange(self.points.n_points) < self.n_known
         for name, wanted in at.items():
             axis = self.index(name)
             found = np.flatnonzero(self.labels[axis] == wanted)
@@ -312,9 +325,10 @@ def _reduce(
     n_planned = np.bincount(cells, minlength=n_cells)
     n_trials = np.bincount(cells[done], minlength=n_cells)
     n_failed = np.bincount(cells[state == CellStatus.FAILED], minlength=n_cells)
+    n_skipped = np.bincount(cells[state == CellStatus.SKIPPED], minlength=n_cells)
     status = np.select(
-        [n_trials > 0, n_planned == 0, n_failed == n_planned],
-        [int(CellStatus.VALUE), int(CellStatus.EXCLUDED), int(CellStatus.FAILED)],
+        [n_trials > 0, n_planned == 0, n_failed == n_planned, n_failed + n_skipped == n_planned],
+        [int(CellStatus.VALUE), int(CellStatus.EXCLUDED), int(CellStatus.FAILED), int(CellStatus.SKIPPED)],
         int(CellStatus.NOT_RUN),
     ).astype(np.uint8)
     value = np.full(n_cells, np.nan)

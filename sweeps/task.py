@@ -14,9 +14,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantbot.engine import Engine, Job, Points, Rows, TrialStatus, get_engine
 from quantbot.errors import CorruptError, RunError, StrategyError
+from sweeps.adaptive import points_of
 from sweeps.rows import canonical, describe, encode
 from sweeps.runstore import SHORT, RunStore
 
@@ -88,12 +90,19 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
 
 def compute(root_url: str, identity: str, block: Block) -> Rows:
     """Return the rows of one block, canonical; nothing is written."""
+    from datasets.store import open_store
+
     with _LOCK:
         plan, engine, job = _prepare(root_url, identity)
         bars = _bars(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, block.asset)
     window = block.fold.window(bars.ts_end_ns)
-    points = plan.points[block.point_start : block.point_stop]
-    rows = _run(engine, job, bars, window, points, plan.measures)
+    points, promoted = points_of(RunStore(open_store(root_url), identity), plan, block)
+    if promoted is None:
+        rows = _run(engine, job, bars, window, points, plan.measures)
+    else:
+        chosen = Points(int(promoted.sum()), {name: column[promoted] for name, column in points.columns.items()})
+        found = _run(engine, job, bars, window, chosen, plan.measures) if len(chosen) else None
+        rows = _spread(found, promoted, plan.measures)
     if tuple(rows.measures) != plan.measures or len(rows) != block.n_trials:
         raise RunError(
             f"engine {engine.name} gave {len(rows)} rows of {tuple(rows.measures)}; the plan of run "
@@ -203,6 +212,19 @@ def _run(
         np.concatenate([first.status, second.status]),
         dict(first.reasons) | {middle + row: reason for row, reason in second.reasons.items()},
     )
+
+
+def _spread(found: Rows | None, promoted: NDArray[np.bool_], measures: tuple[str, ...]) -> Rows:
+    """Lay out the rows of the promoted points among those that were not."""
+    status = np.full(promoted.shape[0], TrialStatus.SKIPPED, np.uint8)
+    values = {name: np.full(promoted.shape[0], np.nan) for name in measures}
+    if found is None:
+        return Rows(values, status)
+    status[promoted] = found.status
+    for name in values:
+        values[name][promoted] = found.measures[name]
+    at = np.flatnonzero(promoted)
+    return Rows(values, status, {int(at[row]): reason for row, reason in found.reasons.items()})
 
 
 @lru_cache(maxsize=1)

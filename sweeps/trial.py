@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quantbot.parameters import Kind, Value
 
-Role = Literal["all", "train", "test"]
+Role = Literal["all", "train", "test", "rung"]
 Column = NDArray[Any]  # int64, float64 or text
 
 
@@ -21,7 +21,7 @@ class Fold:
     Attributes
     ----------
     name
-        Unique in its plan: "all", "train", "test", "train 1", "test 1", ...
+        Unique in its plan: "all", "train", "test", "train 1", "test 1", ..., "rung 1", ...
     start_ns, end_ns
         Nanoseconds UTC, half-open: a bar belongs to the fold if ``start_ns <= ts_end_ns < end_ns``.
     """

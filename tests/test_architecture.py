@@ -28,6 +28,7 @@ HOMES = {
     "sqlalchemy": ("datasets/ingest/sql.py",),
     "exchange_calendars": ("datasets/calendars.py",),
     "arch": ("datasets/demo.py",),
+    "optuna": ("sweeps/bayes.py",),
 }
 FORBIDDEN_CALLS = {"eval", "exec"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve"}
