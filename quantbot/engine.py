@@ -167,6 +167,17 @@ class Engine(Protocol):
         """Run one point and keep everything; its row equals `run`'s bit for bit."""
         ...
 
+    def returns(self, job: Job, data: Any, window: tuple[int, int], points: Points) -> NDArray[np.float64]:
+        """Return the simple returns per bar on equity of every point, the first against the initial cash.
+
+        Returns
+        -------
+        Shape (n_points, n_bars of the window), whatever the job's groups; a failed point's are NaN. They are the very
+        numbers that `run` reduces to a row. The caller bounds the memory: 8 bytes a point and bar, beside
+        `memory_bytes` of the same job with every group.
+        """
+        ...
+
     def memory_bytes(self, job: Job, n_steps: int, n_points: int) -> int:
         """Return an upper bound of what `run` allocates for so many points over so many steps."""
         ...

@@ -212,7 +212,7 @@ def _spread(n: Floats, total: Floats, squares: Floats) -> tuple[Floats, NDArray[
 def _halves(n_slices: int) -> NDArray[np.intp]:
     """Return shape (n_combinations,): the slices in sample as the bits of a number, in lexicographic order."""
     chosen = np.array(list(combinations(range(n_slices), n_slices // 2)))
-    return np.left_shift(1, chosen).sum(axis=1).astype(np.intp)
+    return np.asarray(np.left_shift(1, chosen).sum(axis=1), dtype=np.intp)
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:

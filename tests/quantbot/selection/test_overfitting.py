@@ -21,7 +21,7 @@ def noise(n_trials: int, n_bars: int, seed: int = 0) -> np.ndarray:
 def with_sharpe(returns: np.ndarray, sharpe: np.ndarray) -> np.ndarray:
     """Give each trial exactly this Sharpe ratio over the whole period, as the paper does for its planted designs."""
     scaled = (returns - returns.mean(axis=1, keepdims=True)) / returns.std(axis=1, ddof=1, keepdims=True)
-    return 0.01 * (scaled + np.broadcast_to(sharpe, len(returns))[:, None])
+    return np.asarray(0.01 * (scaled + np.broadcast_to(sharpe, len(returns))[:, None]))
 
 
 def slow(returns: np.ndarray, n_slices: int) -> tuple[float, list[float], list[float], list[float]]:
