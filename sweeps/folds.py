@@ -1,4 +1,4 @@
-"""How time is divided: the whole period, a holdout, or a walk forward, with a gap between train and test.
+"""How time is divided: the whole period, a holdout, a walk forward, a k-fold or combinations of groups.
 
     holdout        |------------ train ------------|..gap..|--- test ---|
 
@@ -9,15 +9,30 @@
     walk_forward   |--- train 1 ---|..|- test 1 -|
     anchored       |--------- train 2 --------|..|- test 2 -|
 
-The gap is `purge` bars taken from the end of each train range and `embargo` bars from the beginning of each test
-range: what a train range learns from its last bars' future never lies in its test. The fold "all", the whole period,
-comes first always. A trial starts flat at the beginning of its fold; indicators see the bars before it.
+    kfold          |-- test 1 --|..|------ train ------------|
+                   |-- train -|..|-- test 2 --|..|-- train --|
+                   |------ train ----------|..|-- test 3 ----|
+
+    cpcv           |-- test 1 --|..|-- train -|..|-- test 3 -|    ... and every other choice of so many test groups
+
+In the gap no label of a train bar reaches a test, or the reverse. Of a holdout and a walk forward, `purge` bars are
+taken from the end of each train range and `embargo` bars from the beginning of each test range. Of a k-fold and of
+combinatorial purged cross-validation (CPCV) tests are whole: `purge` bars are taken from a train range before a test,
+`purge + embargo` bars after one (`quantbot.selection.splits`).
+
+Their folds are the groups: each once as a test, "test 3", and as train in the forms that some combination needs:
+"train 3" whole, "train 3 before test" cut at its end, "train 3 after test" cut at its start, "train 3 between tests"
+cut at both. What a combination learns from is a union of these (`sweeps.splits`), pooled from their rows, not run.
+
+The fold "all", the whole period, comes first, except beside a locked holdout, since it contains the test. A trial
+starts flat at the beginning of its fold; indicators see the bars before it.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -27,7 +42,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from quantbot.errors import SpecError
-from sweeps.trial import Fold
+from quantbot.selection.splits import Range, equal_groups, group_choices
+from sweeps.trial import Fold, Trim
 
 if TYPE_CHECKING:
     from quantbot.market import Nanoseconds
@@ -132,8 +148,11 @@ def make_folds(folds: Folds, times: Nanoseconds, start_ns: int, end_ns: int, zon
         case "none":
             return (whole,)
         case "holdout":
-            return (whole, *_holdout(folds, inside, whole, zone))
-    return (whole, *_walk_forward(folds, inside, whole))
+            pair = _holdout(folds, inside, whole, zone)
+            return tuple(pair) if folds.locked else (whole, *pair)
+        case "walk_forward":
+            return (whole, *_walk_forward(folds, inside, whole))
+    return (whole, *_groups(folds, inside, whole))
 
 
 def _holdout(folds: Folds, times: Nanoseconds, whole: Fold, zone: str) -> list[Fold]:
@@ -162,7 +181,7 @@ def _walk_forward(folds: Folds, times: Nanoseconds, whole: Fold) -> list[Fold]:
     return made
 
 
-def _steps(folds: Folds, times: Nanoseconds) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _steps(folds: Folds, times: Nanoseconds) -> list[tuple[Range, Range]]:
     """Return train and test of every step as ranges of bars, before the gap; an incomplete last test is left out."""
     n_bars, train_ns = times.shape[0], 0
     if folds.n is not None:
@@ -184,27 +203,75 @@ def _steps(folds: Folds, times: Nanoseconds) -> list[tuple[tuple[int, int], tupl
     return steps
 
 
-def _pair(
-    folds: Folds, times: Nanoseconds, whole: Fold, suffix: str, train: tuple[int, int], test: tuple[int, int]
-) -> list[Fold]:
+def _pair(folds: Folds, times: Nanoseconds, whole: Fold, suffix: str, train: Range, test: Range) -> list[Fold]:
     """Return a train and a test fold with the gap between them."""
     train = (train[0], train[1] - folds.purge)
     test = (test[0] + folds.embargo, test[1])
-    for role, (start, stop) in (("train", train), ("test", test)):
-        if stop - start < _MIN_BARS:
-            raise SpecError(
-                f"folds: {role}{suffix} has {max(stop - start, 0)} bars after purge {folds.purge} and embargo "
-                f"{folds.embargo}, at least {_MIN_BARS} are needed; make it longer"
-            )
-
-    def edge(bar: int) -> int:
-        return int(times[bar]) if bar < times.shape[0] else whole.end_ns
-
-    start_ns = whole.start_ns if train[0] == 0 else edge(train[0])
+    for role, window in (("train", train), ("test", test)):
+        _require_bars(f"{role}{suffix}", window, folds)
     return [
-        Fold(f"train{suffix}", "train", start_ns, edge(train[1])),
-        Fold(f"test{suffix}", "test", edge(test[0]), edge(test[1])),
+        Fold(f"train{suffix}", "train", *_moments(train, times, whole)),
+        Fold(f"test{suffix}", "test", *_moments(test, times, whole)),
     ]
+
+
+_BESIDE: dict[Trim, str] = {"": "", "end": " before test", "start": " after test", "both": " between tests"}
+
+
+def _groups(folds: Folds, times: Nanoseconds, whole: Fold) -> list[Fold]:
+    """Return each group as a test, and as train in each form that a combination needs."""
+    n_groups, n_test = folds.groups or folds.n or 0, folds.test_groups or 1
+    if times.shape[0] < _MIN_BARS * n_groups:
+        raise SpecError(f"folds: {n_groups} groups need {_MIN_BARS} bars each, the period has {_span(times)}")
+    needed: list[set[Trim]] = [set() for _ in range(n_groups)]
+    for tested in group_choices(n_groups, n_test):
+        for group in set(range(n_groups)) - set(tested):
+            needed[group].add(trim_beside(group, tested, folds.purge, folds.embargo))
+    made = []
+    for group, (start, stop) in enumerate(equal_groups(times.shape[0], n_groups)):
+        number = group + 1
+        for trim in (trim for trim in _BESIDE if trim in needed[group]):
+            name = f"train {number}{_BESIDE[trim]}"
+            window = _trimmed((start, stop), trim, folds)
+            _require_bars(name, window, folds)
+            made.append(Fold(name, "train", *_moments(window, times, whole), number, trim))
+        made.append(Fold(f"test {number}", "test", *_moments((start, stop), times, whole), number))
+    return made
+
+
+def trim_beside(group: int, tested: Collection[int], purge: int, embargo: int) -> Trim:
+    """Return where a training group is cut when the groups `tested` are tested; all counted alike.
+
+    Examples
+    --------
+    >>> trim_beside(2, (1, 3), purge=5, embargo=0), trim_beside(2, (3, 4), 5, 0), trim_beside(2, (3,), 0, 9)
+    ('both', 'end', '')
+    """
+    start = group - 1 in tested and purge + embargo > 0
+    end = group + 1 in tested and purge > 0
+    return "both" if start and end else "start" if start else "end" if end else ""
+
+
+def _trimmed(window: Range, trim: Trim, folds: Folds) -> Range:
+    start, stop = window
+    if trim in ("start", "both"):
+        start += folds.purge + folds.embargo
+    return start, stop - folds.purge if trim in ("end", "both") else stop
+
+
+def _require_bars(name: str, window: Range, folds: Folds) -> None:
+    n_bars = max(window[1] - window[0], 0)
+    if n_bars < _MIN_BARS:
+        raise SpecError(
+            f"folds: {name} has {n_bars} bars after purge {folds.purge} and embargo {folds.embargo}, at least "
+            f"{_MIN_BARS} are needed; make it longer"
+        )
+
+
+def _moments(window: Range, times: Nanoseconds, whole: Fold) -> tuple[int, int]:
+    """Return the half-open range of time that has these bars; the first one begins with the period."""
+    start, stop = (int(times[bar]) if bar < times.shape[0] else whole.end_ns for bar in window)
+    return (whole.start_ns if window[0] == 0 else start), stop
 
 
 def _index(times: Nanoseconds, moment_ns: int) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from quantbot.selection.splits import MAX_SPLITS, n_combinations
 from sweeps.folds import parse_length
 
 MAX_SAMPLES = 10_000_000
@@ -16,6 +17,14 @@ MAX_BAYES = 20_000  # the time to choose a point grows with the number of points
 DEFAULT_BATCH = 32
 DEFAULT_ETA = 3
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# How each method is called in a sentence, and what it takes.
+_FOLD_FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "none": ("none", ()),
+    "holdout": ("a holdout", ("test", "purge", "embargo", "locked")),
+    "walk_forward": ("a walk-forward", ("n", "train", "test", "window", "purge", "embargo")),
+    "kfold": ("a k-fold", ("n", "purge", "embargo")),
+    "cpcv": ("a CPCV", ("groups", "test_groups", "purge", "embargo")),
+}
 _MOMENT = "must be a date such as 2001-01-31 or a time such as 2001-01-31T16:00:00Z"
 
 
@@ -245,37 +254,74 @@ class Folds(Section):
     ----------
     test
         Holdout: the last part, such as "20%", or the first day of the test. Walk-forward: length of a test.
-    n, train, window
-        Walk-forward: the number of tests, or the lengths of train and test (bars, "20%", "90d", "6h", "30min"); whether
-        the train range rolls or stays anchored at the beginning.
-    purge, embargo
-        Bars left out at the end of each train range, and at the beginning of each test range.
+    n
+        Walk-forward and k-fold: the number of tests.
+    train, window
+        Walk-forward: the length of a train range (as `test`: bars, "20%", "90d", "6h", "30min"); whether it rolls or
+        stays anchored at the beginning.
+    groups, test_groups
+        CPCV: groups into which time is divided, and how many of them each combination tests.
+    purge
+        Bars left out of each train range where a test follows; of a k-fold and a CPCV also where one goes before.
+    embargo
+        Bars left out at the beginning of each test range; of a k-fold and a CPCV, after each test and its purge.
+    locked
+        Holdout: hide the test until somebody unlocks it, which is recorded.
     """
 
-    method: Literal["none", "holdout", "walk_forward"] = "none"
+    method: Literal["none", "holdout", "walk_forward", "kfold", "cpcv"] = "none"
     test: Test | None = None
     train: Length | None = None
     n: Annotated[int, Field(ge=1, le=1_000)] | None = None
     window: Literal["rolling", "anchored"] = "rolling"
+    groups: Annotated[int, Field(ge=2, le=1_000)] | None = None
+    test_groups: Annotated[int, Field(ge=1, le=1_000)] | None = None
     purge: Annotated[int, Field(ge=0, le=10**9)] = 0
     embargo: Annotated[int, Field(ge=0, le=10**9)] = 0
+    locked: bool = False
 
     @model_validator(mode="after")
     def _complete(self) -> Folds:
-        given = sorted(self.model_fields_set - {"method"})
-        if self.method == "none" and given:
-            raise ValueError(f'method "none" takes no {given[0]}; say "holdout" or "walk_forward"')
-        if self.method == "holdout":
-            if self.test is None:
-                raise ValueError('a holdout needs test: "20%" or the first day of the test')
-            if extra := sorted(set(given) & {"train", "n", "window"}):
-                raise ValueError(f"a holdout takes no {extra[0]}")
-        if self.method == "walk_forward":
-            if (self.n is None) == (self.train is None or self.test is None):
-                raise ValueError("a walk-forward needs either n, or both train and test")
-            if self.n is not None and (self.train is not None or self.test is not None):
-                raise ValueError("a walk-forward takes n, or train and test, not both")
+        problems = [*self._refused(), *self._missing()]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+    def _refused(self) -> list[str]:
+        """Say what the method has no use for."""
+        called, taken = _FOLD_FIELDS[self.method]
+        extra = [name for name in type(self).model_fields if name in self.model_fields_set - {"method", *taken}]
+        if extra and self.method == "none":
+            return [f'method "none" takes no {extra[0]}; say "holdout", "walk_forward", "kfold" or "cpcv"']
+        has = ", ".join(taken)
+        return [f"{called} takes no {' and no '.join(extra)}; it has {has}"] if extra else []
+
+    def _missing(self) -> list[str]:
+        """Say what the method needs."""
+        match self.method:
+            case "holdout" if self.test is None:
+                return ['a holdout needs test: "20%" or the first day of the test']
+            case "walk_forward" if self.n is not None and (self.train is not None or self.test is not None):
+                return ["a walk-forward takes n, or train and test, not both"]
+            case "walk_forward" if self.n is None and (self.train is None or self.test is None):
+                return ["a walk-forward needs either n, or both train and test"]
+            case "kfold" if self.n is None or self.n < 2:
+                return ["a k-fold needs n, the number of tests, 2 or more"]
+            case "cpcv":
+                return self._uncombinable()
+        return []
+
+    def _uncombinable(self) -> list[str]:
+        if self.groups is None or self.test_groups is None:
+            missing = [name for name in ("groups", "test_groups") if getattr(self, name) is None]
+            return [f"a CPCV needs {' and '.join(missing)}, such as groups = 10 and test_groups = 2"]
+        if self.test_groups >= self.groups:
+            return [f"a CPCV needs more groups than test_groups, found {self.groups} and {self.test_groups}"]
+        if (n := n_combinations(self.groups, self.test_groups)) > MAX_SPLITS:
+            return [
+                f"{self.test_groups} test_groups of {self.groups} make {n:.3g} combinations, {MAX_SPLITS:,} at most"
+            ]
+        return []
 
 
 class Measures(Section):

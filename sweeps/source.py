@@ -54,7 +54,7 @@ class Source:
 
     def bars_until_end(self) -> dict[str, int]:
         """Return by asset the bars up to the end of the period, history included."""
-        return {asset: self.folds[0].window(self.times[asset])[1] for asset in self.assets}
+        return {asset: max(fold.window(self.times[asset])[1] for fold in self.folds) for asset in self.assets}
 
 
 def open_source(spec: Spec, root: Store, engine: Engine) -> Source:

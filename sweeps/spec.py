@@ -20,8 +20,10 @@ where = "fast < slow"           # see sweeps.where
 # batch = 32                    # bayes: points chosen at a time
 # initial = "lhs"               # halving: or sobol, random, grid; eta = 3 and rungs = 4 (or min_history = "10%")
 [folds]
-method = "holdout"              # none | holdout | walk_forward; see sweeps.folds
-test = "20%"
+method = "holdout"              # none | holdout | walk_forward | kfold | cpcv; see sweeps.folds
+test = "20%"                    # walk_forward: n, or train and test; kfold: n; cpcv: groups and test_groups
+purge = 5                       # bars that a label reaches ahead: left out beside each test; embargo: more of them
+locked = true                   # the test stays hidden until `quantbot sweep unlock`, which is recorded
 [execution]                     # the engine's own section; see its declaration
 fee_bps = 10
 [measures]

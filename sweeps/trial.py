@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from quantbot.parameters import Kind, Value
 
 Role = Literal["all", "train", "test", "rung"]
+Trim = Literal["", "start", "end", "both"]
 Column = NDArray[Any]  # int64, float64 or text
 
 
@@ -21,15 +22,21 @@ class Fold:
     Attributes
     ----------
     name
-        Unique in its plan: "all", "train", "test", "train 1", "test 1", ..., "rung 1", ...
+        Unique in its plan: "all", "train", "test", "train 1", "test 1", "train 1 before test", ..., "rung 1", ...
     start_ns, end_ns
         Nanoseconds UTC, half-open: a bar belongs to the fold if ``start_ns <= ts_end_ns < end_ns``.
+    group
+        Which of a k-fold's or a CPCV's neighbouring groups this is, counted from 1; 0 for other methods.
+    trim
+        Where a training group is cut because a test lies beside it (see `sweeps.folds`).
     """
 
     name: str
     role: Role
     start_ns: int
     end_ns: int
+    group: int = 0
+    trim: Trim = ""
 
     def window(self, ts_end_ns: NDArray[np.int64]) -> tuple[int, int]:
         """Return the half-open range of bars that belong to this fold.

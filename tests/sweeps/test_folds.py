@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from quantbot.errors import SpecError
+from quantbot.selection.splits import cpcv
 from sweeps.folds import boundary_ns, make_folds, parse_length
 from sweeps.sections import Folds
+from sweeps.splits import fold_splits
 
 DAY = 86_400 * 10**9
 TIMES = np.arange(1, 101, dtype=np.int64) * DAY  # a hundred days, each stamped at its end: the midnight after it
@@ -197,3 +199,109 @@ def test_folds__train_ends_a_gap_before_its_test_begins(n_bars, seed, train, tes
             assert tested[0] - stop == purge + embargo  # never an overlap, never a bar more than asked
             tests.append(tested)
     assert all(later[0] >= earlier[1] + embargo for earlier, later in pairwise(tests))
+
+
+def test_kfold__tests_every_group_and_cuts_trains_beside_it():
+    made = folds_of(method="kfold", n=4, purge=2, embargo=3)
+    assert windows(made) == {
+        "all": (0, 100),
+        "train 1": (0, 25),
+        "train 1 before test": (0, 23),
+        "test 1": (0, 25),
+        "train 2": (25, 50),
+        "train 2 before test": (25, 48),
+        "train 2 after test": (30, 50),
+        "test 2": (25, 50),
+        "train 3": (50, 75),
+        "train 3 before test": (50, 73),
+        "train 3 after test": (55, 75),
+        "test 3": (50, 75),
+        "train 4": (75, 100),
+        "train 4 after test": (80, 100),
+        "test 4": (75, 100),
+    }
+    assert [(fold.group, fold.trim) for fold in made[:4]] == [(0, ""), (1, ""), (1, "end"), (1, "")]
+
+
+def test_kfold__without_a_gap_has_each_group_once_a_role():
+    assert list(windows(folds_of(method="kfold", n=3))) == [
+        "all", "train 1", "test 1", "train 2", "test 2", "train 3", "test 3",
+    ]  # fmt: skip
+
+
+def test_locked_holdout__has_no_fold_that_contains_the_test():
+    assert windows(folds_of(method="holdout", test="20%", locked=True)) == {"train": (0, 80), "test": (80, 100)}
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.integers(2, 8).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))),
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.integers(90, 200),
+)
+def test_splits__of_groups_are_those_of_the_pure_division(sizes, purge, embargo, n_bars):
+    """What is pooled from folds is, bar by bar, what `quantbot.selection.splits` says."""
+    n_groups, n_test = sizes
+    times = np.arange(1, n_bars + 1, dtype=np.int64) * DAY
+    said = {"method": "cpcv", "groups": n_groups, "test_groups": n_test, "purge": purge, "embargo": embargo}
+    try:
+        folds = folds_of(times, **said)
+    except SpecError:  # a group shorter than its gap
+        assert n_bars // n_groups < 2 * purge + embargo + 2
+        return
+    made = fold_splits(folds, n_test, purge, embargo)
+    pure = cpcv(n_bars, n_groups, n_test, horizon=purge, embargo=embargo)
+
+    def bars(indices):
+        return np.concatenate([np.arange(*folds[index].window(times)) for index in indices]).tolist()
+
+    assert len(made.splits) == len(pure.splits)
+    for split, expected in zip(made.splits, pure.splits, strict=True):
+        assert bars(split.train) == expected.train_bars.tolist()
+        assert bars(split.test) == expected.test_bars.tolist()
+        assert {folds[index].role for index in split.train} == {"train"}
+    used = {index for split in made.splits for index in (*split.train, *split.test)}
+    assert used == set(range(1, len(folds)))  # no fold is run for nothing
+    for path, expected in zip(made.paths, pure.paths, strict=True):
+        assert tuple(split for split, _ in path) == expected
+        assert bars([fold for _, fold in path]) == list(range(n_bars))
+
+
+def test_splits__pair_each_train_with_its_test():
+    made = fold_splits(folds_of(method="walk_forward", n=3))
+    assert [(split.name, split.train, split.test) for split in made.splits] == [
+        ("1", (1,), (2,)),
+        ("2", (3,), (4,)),
+        ("3", (5,), (6,)),
+    ]
+    assert made.paths == (((0, 2), (1, 4), (2, 6)),)
+    assert fold_splits(folds_of()).splits == ()
+    assert [split.name for split in fold_splits(folds_of(method="walk_forward", n=1)).splits] == ["1"]
+    assert [split.name for split in fold_splits(folds_of(method="holdout", test=9)).splits] == ["holdout"]
+
+
+@pytest.mark.parametrize(
+    ("said", "problems"),
+    [
+        ({"method": "kfold"}, ["a k-fold needs n"]),
+        ({"method": "kfold", "n": 1, "window": "rolling"}, ["a k-fold takes no window", "a k-fold needs n"]),
+        ({"method": "cpcv"}, ["a CPCV needs groups and test_groups"]),
+        ({"method": "cpcv", "groups": 6, "n": 3, "test": 5}, ["takes no test and no n", "needs test_groups"]),
+        ({"method": "cpcv", "groups": 6, "test_groups": 6}, ["more groups than test_groups, found 6 and 6"]),
+        ({"method": "cpcv", "groups": 60, "test_groups": 20}, ["20 test_groups of 60 make", "10,000 at most"]),
+        ({"method": "walk_forward", "n": 3, "locked": True}, ["a walk-forward takes no locked"]),
+        ({"method": "holdout", "train": 5, "n": 2}, ["a holdout takes no train and no n", "a holdout needs test"]),
+    ],
+)
+def test_folds__say_everything_that_is_wrong_with_a_method(said, problems):
+    with pytest.raises(ValidationError) as error:
+        Folds(**said)
+    assert all(problem in str(error.value) for problem in problems)
+
+
+def test_groups__too_short_for_the_gap_are_refused():
+    with pytest.raises(SpecError, match="train 1 before test has 1 bars after purge 9 and embargo 0"):
+        folds_of(method="kfold", n=10, purge=9)
+    with pytest.raises(SpecError, match="60 groups need 2 bars each"):
+        folds_of(method="kfold", n=60)
