@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 from quantbot.engine import Points
 from quantbot.errors import InputError
 from quantbot.parameters import Value, nearest
+from quantbot.selection.plateau import Grid, Score, choose, neighbourhoods
+from quantbot.selection.plateau import nanmedian as nanmedian  # a public name of this module too
 from sweeps.trial import Axis
 
 How = Literal["median", "mean", "min", "max"]
@@ -82,7 +83,7 @@ class Plateau:
     value
         The measure at the point itself.
     score
-        What the point was chosen for: the median (or the worst) over itself and its neighbours.
+        What the point was chosen for: the median, or what was asked for, over itself and its neighbours.
     worst
         The worst among itself and its neighbours.
     n_neighbours
@@ -140,6 +141,11 @@ class Geometry:
             tuple(labels for _, labels in placed),
             n_known,
         )
+
+    @property
+    def grid(self) -> Grid:
+        """The points as `quantbot.selection` takes them: a word has no neighbours."""
+        return Grid(self.digits, self.sizes, tuple(axis.kind != "choice" for axis in self.axes))
 
     @property
     def sampled(self) -> bool:
@@ -222,7 +228,7 @@ def plane(
 
 
 def plateau(
-    geometry: Geometry, values: NDArray[np.float64], *, better: int = 1, how: Literal["median", "worst"] = "median"
+    geometry: Geometry, values: NDArray[np.float64], *, better: int = 1, how: Score = "median"
 ) -> Plateau | None:
     """Return the point with the best neighbourhood, or None when no point has a value or the points are no grid.
 
@@ -231,32 +237,16 @@ def plateau(
     values
         Shape (n_points,): one number per point; NaN where there is none.
     how
-        Score a point by the median or by the worst of itself and its neighbours: every cell at most one step away on
-        each axis (with more than three axes, on one axis at a time). Words have no order, so a choice has no steps.
-
-    Notes
-    -----
-    A corner has few neighbours and would win by luck: points with less than half as many neighbours with a value as
-    the best-surrounded point has are not considered.
+        Score a point by the median, the worst, the mean or the CVaR of itself and its neighbours: see
+        `quantbot.selection.plateau`, which also says what a neighbour is and why a corner is not chosen.
     """
-    if geometry.sampled or not geometry.axes or not np.isfinite(values).any():
+    if geometry.sampled:
         return None
-    sign = -1.0 if better < 0 else 1.0
-    signed = np.where(np.isfinite(values), sign * values, np.nan)
-    around = _neighbours(geometry, signed)
-    n_neighbours = np.isfinite(around[1:]).sum(axis=0)
-    worst = np.fmin.reduce(around, axis=0)
-    score = worst if how == "worst" else nanmedian(around)
-    usable = np.isfinite(signed) & (2 * n_neighbours >= n_neighbours[np.isfinite(signed)].max())
-    best = int(np.argmax(np.where(usable, score, -np.inf)))
-    return Plateau(
-        best,
-        geometry.points.point(best),
-        float(values[best]),
-        float(sign * score[best]),
-        float(sign * worst[best]),
-        int(n_neighbours[best]),
-    )
+    found = choose(geometry.grid, values, better=better, how=how)
+    if found is None:
+        return None
+    point = geometry.points.point(found.point)
+    return Plateau(found.point, point, found.value, found.score, found.worst, found.n_neighbours)
 
 
 def neighbourhood(
@@ -273,42 +263,8 @@ def neighbourhood(
     -------
     Each of shape (n_points,); what a neighbour is says `plateau`.
     """
-    sign = -1.0 if better < 0 else 1.0
-    around = _neighbours(geometry, np.where(np.isfinite(values), sign * values, np.nan))
-    n_neighbours = np.isfinite(around[1:]).sum(axis=0, dtype=np.int64)
-    return sign * nanmedian(around), sign * np.fmin.reduce(around, axis=0), n_neighbours
-
-
-def _neighbours(geometry: Geometry, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return shape (1 + n_steps, n_points): each point's value and those one step away, NaN where there is none."""
-    steps = [(0,) if axis.kind == "choice" else (-1, 0, 1) for axis in geometry.axes]
-    moves = [move for move in product(*steps) if any(move)]
-    if len(geometry.axes) > 3:
-        moves = [move for move in moves if np.count_nonzero(move) == 1]
-    order = np.argsort(geometry.cells, kind="stable")
-    sorted_cells = geometry.cells[order]
-    around = [values]
-    for move in moves:
-        digits = [digits + step for digits, step in zip(geometry.digits, move, strict=True)]
-        inside = np.ones(len(values), np.bool_)
-        for digit, size in zip(digits, geometry.sizes, strict=True):
-            inside &= (digit >= 0) & (digit < size)
-        cell = np.zeros(len(values), np.int64)
-        cell[inside] = np.ravel_multi_index([digit[inside] for digit in digits], geometry.sizes)
-        at = np.minimum(np.searchsorted(sorted_cells, cell), len(values) - 1)
-        there = inside & (sorted_cells[at] == cell)
-        around.append(np.where(there, values[order[at]], np.nan))
-    return np.stack(around)
-
-
-def nanmedian(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median of each column over its numbers; NaN sorts last, so no warning and no slow path."""
-    ordered = np.sort(rows, axis=0)
-    n = np.isfinite(ordered).sum(axis=0)
-    low, high = np.maximum((n - 1) // 2, 0), n // 2
-    columns = np.arange(rows.shape[1])
-    high = np.minimum(high, rows.shape[0] - 1)
-    return np.asarray(0.5 * (ordered[low, columns] + ordered[high, columns]))
+    found = neighbourhoods(geometry.grid, values, better=better, how="median")
+    return found.score, found.worst, found.n_neighbours
 
 
 def _reduce(

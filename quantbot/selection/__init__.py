@@ -8,6 +8,7 @@ from quantbot.lazy import exports
 
 if TYPE_CHECKING:
     from quantbot.selection.overfitting import Overfitting, backtest_overfitting, slice_sums
+    from quantbot.selection.plateau import Choice, Grid, Neighbourhoods, choose, lone_spikes, neighbourhoods
     from quantbot.selection.sharpe import (
         Moments,
         aggregation_factor,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "overfitting": ("Overfitting", "backtest_overfitting", "slice_sums"),
+    "plateau": ("Choice", "Grid", "Neighbourhoods", "choose", "lone_spikes", "neighbourhoods"),
     "sharpe": (
         "Moments",
         "aggregation_factor",
@@ -42,16 +44,22 @@ _MODULES = {
 }
 
 __all__ = [
+    "Choice",
+    "Grid",
     "Moments",
+    "Neighbourhoods",
     "Overfitting",
     "aggregation_factor",
     "autocorrelations",
     "backtest_overfitting",
+    "choose",
     "deflated_sharpe",
     "expected_max_sharpe",
+    "lone_spikes",
     "min_backtest_length",
     "min_track_record_length",
     "moments",
+    "neighbourhoods",
     "null_variance",
     "probabilistic_sharpe",
     "sharpe_standard_error",
