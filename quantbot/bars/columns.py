@@ -75,7 +75,7 @@ def wanted(
         if any(column.dtype.kind not in "if" for column in columns):
             raise ParameterError(f"indicator {name} takes numbers; one of its arguments is a choice")
         varying = [column for column in columns if column.ndim]
-        if not varying:
+        if n_points == 1 or not varying:
             arguments: tuple[tuple[float, ...], ...] = (tuple(column.item() for column in columns),)
             rows = np.zeros(n_points, dtype=np.intp)
         else:
@@ -170,6 +170,14 @@ def arrange(rows: list[NDArray[np.int64]], n_points: int) -> tuple[NDArray[np.in
     return lanes, kinds
 
 
+def _used(want: Wanted, points: NDArray[np.intp]) -> tuple[tuple[int, ...], NDArray[np.int64]]:
+    """Return the rows of `want` that `points` use, rising, and each point's place among them."""
+    if len(want.arguments) == 1:
+        return (0,), np.zeros(points.shape[0], dtype=np.int64)
+    used, rows = np.unique(want.rows[points], return_inverse=True)
+    return tuple(used.tolist()), rows.astype(np.int64)
+
+
 class Series:
     """The series of one block of bars, side by side for a kernel.
 
@@ -210,13 +218,12 @@ class Series:
         Shape (n_distinct, n_bars) the series; shape (n_points,) each point's row in it; shape (n_points,) the bar from
         which each point's series is known.
         """
-        used, rows = np.unique(want.rows[points], return_inverse=True)
-        names = tuple(used.tolist())
+        names, rows = _used(want, points)
         kept = self._kept.get(want.name)
         if kept is None or kept[0] != names:
             self._kept.pop(want.name, None)
             kept = self._kept[want.name] = (names, *self._computed(want, names))
-        return kept[1], rows.astype(np.int64), kept[2][rows]
+        return kept[1], rows, kept[2][rows]
 
     def _computed(self, want: Wanted, rows: tuple[int, ...]) -> tuple[Floats, NDArray[np.int64]]:
         matrix = _SCRATCH.take(len(rows) * self._n_bars).reshape(len(rows), self._n_bars)

@@ -6,7 +6,7 @@ import ast
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from quantbot.bars import template
@@ -21,6 +21,9 @@ ALONE_TILE = 32
 UNROLL = 4  # bars that a lane's state stays in registers; 1 in general kernels, which have more of it than fits there
 EACH, RUN, MIXED = 0, 1, 2  # of eight lanes: all use one series, or eight that lie beside each other, or any eight
 
+# Masked, an index can't be negative, and nothing is spent on Python's counting from the end.
+_MASK = 2**62 - 1
+_CLOSE_BEFORE = f"close_bars[(t - 1) & {_MASK}]"
 BAR_NAMES = ("open_", "high", "low", "close", "volume")
 FACTORS = ("hold", "enter", "leave")
 NUMBERS = (
@@ -141,11 +144,17 @@ class _Writer:
         return self._blocks(bars[self.route.fill], warming=warming, position=position)
 
     def _blocks(
-        self, blocks: Iterable[Callable[[], None]], *, warming: bool, position: int | None = None
+        self,
+        blocks: Iterable[Callable[[], None]],
+        *,
+        warming: bool,
+        position: int | None = None,
+        last_close: str = _CLOSE_BEFORE,
     ) -> list[ast.stmt]:
         flags = {**self.flags, "WARMING": warming}
         names = dict(self.constants)
         names["DECIDE"] = self._decide(position)
+        names["LAST_CLOSE"] = _expression(last_close)
         names["INVERSE_VOLATILITY"] = self._column(len(self.columns) - 1, position)
         names["RETURNS"] = _expression(
             "returns[t]" if self.form != "lanes" else f"returns[(t * n_batches + batch) * {LANES} + lane]"
@@ -218,8 +227,7 @@ class _Writer:
     def _bar_values(self, position: int | None, used: set[str] | None = None) -> list[str]:
         suffix = "" if position is None else f"_{position}"
         offset = "" if position is None else f" + {position}"
-        # Masked, it can't be negative, and nothing is spent on Python's counting from the end.
-        lines = [f"t{suffix} = (base + b{offset}) & {2**62 - 1}"]
+        lines = [f"t{suffix} = (base + b{offset}) & {_MASK}"]
         wanted = {*self.bar_names, *self.factors} if used is None else used
         lines += [f"{name}{suffix} = {name.rstrip('_')}_bars[t{suffix}]" for name in self.bar_names if name in wanted]
         return lines + [
@@ -267,28 +275,44 @@ class _Writer:
         """Return the loops over a tile of a trial alone: all decisions, all growths, then what is summed in order.
 
         Only the last has to go bar by bar (and the first, if the strategy asks for its position); the others become
-        vector code along the bars. `tile` holds the positions, two ahead, and from twice its length on the growths.
+        vector code along the bars. A tile in which nothing is ever held needs only the decisions. `tile` holds the
+        positions, two ahead, and from twice its length on the growths.
         """
         same = self.route.fill == "same_close"
         held = ["was_held = tile[b] > 0.5", "held = tile[b + 1] > 0.5"]
 
-        def over_tile(
-            blocks: list[Callable[[], None]], before: list[str], after: list[str], warming: bool
+        def bar(
+            block: Callable[[], None],
+            before: list[str],
+            after: list[str],
+            *,
+            warming: bool = False,
+            last_close: str = _CLOSE_BEFORE,
         ) -> list[str]:
-            body = self._blocks(blocks, warming=warming)
-            text = _lines(_lazy(body) if warming else body)
-            values = self._bar_values(None, self._used(body))
-            return ["for b in range(size_of_tile):", *_indented(1, [*values, *before, *text, *after])]
+            body = self._blocks([block], warming=warming, last_close=last_close)
+            text = [*before, *_lines(_lazy(body) if warming else body), *after]
+            return [*self._bar_values(None, self._used(body)), *text] if text else []
 
-        kept = [f"tile[b + {1 if same else 2}] = 1.0 if holds else 0.0", "held = holds"]
+        def over_tile(body: list[str], first: str = "0") -> list[str]:
+            return [f"for b in range({first}, size_of_tile):", *_indented(1, body)]
+
+        kept = [f"tile[b + {1 if same else 2}] = 1.0 if holds else 0.0", "held = holds", "idle = idle and not holds"]
         warm = ["warm = t >= warm_from[0]"]
-        lines = ["tile[0] = 1.0 if held else 0.0"]
+        lines = ["tile[0] = 1.0 if held else 0.0", "idle = not held"]
         if not same:
             lines = ["tile[0] = 1.0 if was_held else 0.0", "tile[1] = 1.0 if held else 0.0"]
-        lines += ["if base < warm_from[0]:", *_indented(1, over_tile([template.shared_decide], warm, kept, True))]
-        lines += ["else:", *_indented(1, over_tile([template.shared_decide], [], kept, False))]
-        lines += over_tile([template.shared_growth_alone], held, [f"tile[{2 * self.tile} + b] = growth"], False)
-        lines += over_tile([template.shared_mark], [*held, f"growth = tile[{2 * self.tile} + b]"], [], False)
+            lines += ["idle = not (was_held or held)"]
+        lines += ["if base < warm_from[0]:"]
+        lines += _indented(1, over_tile(bar(template.shared_decide, warm, kept, warming=True)))
+        lines += ["else:", *_indented(1, over_tile(bar(template.shared_decide, [], kept)))]
+        grown = partial(bar, template.shared_growth_alone, held, [f"tile[{2 * self.tile} + b] = growth"])
+        # Nothing is held from before the window, so whatever stands for the close before its first bar is not used.
+        busy = ["if base == 0:", *_indented(1, ["b = 0", *grown(last_close="close")])]
+        busy += over_tile(grown(), "1 if base == 0 else 0")
+        busy += over_tile(bar(template.shared_mark, [*held, f"growth = tile[{2 * self.tile} + b]"], []))
+        lines += ["if not idle:", *_indented(1, busy)]
+        if flat := bar(template.shared_flat, [], []):
+            lines += ["else:", *_indented(1, over_tile(flat))]
         return [
             *lines,
             f"was_held = tile[size_of_tile{' - 1' if same else ''}] > 0.5",

@@ -87,8 +87,7 @@ def shared_growth():
 
 def shared_growth_alone():
     # The same four factors, bit for bit, with one division in place of three: x / x is 1, and so is what is times 1.
-    # At the window's first bar nothing is held from before, so its `last` is never looked at.
-    last = close_bars[t - (1 if t > 0 else 0)]
+    last = LAST_CLOSE
     above = close if held else FILL_PRICE
     under = last if was_held else FILL_PRICE
     cost = (1.0 if was_held else entry_cost) if held else (exit_cost if was_held else 1.0)
@@ -142,6 +141,16 @@ def shared_mark():
             order_fee[n_orders] = value * fee_rate
             order_kind[n_orders] = 0
             n_orders = n_orders + 1
+
+
+def shared_flat():
+    # What `shared_mark` comes to where nothing is held, before or after: growth is exactly 1.
+    if PATH:
+        below = below + 1.0 if drawn < 0.999999999999 else 0.0
+        longest = below if below > longest else longest
+        sum_equity = sum_equity + equity
+    if TAIL:
+        RETURNS = 0.0
 
 
 # --- general: cash and units ------------------------------------------------------------------------------------------
