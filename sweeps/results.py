@@ -23,6 +23,7 @@ from quantbot.errors import DivergenceError, InputError, NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Value, nearest
 from sweeps.adaptive import known_plan
+from sweeps.looks import Look, hidden_trials, is_locked, looks_at, record_look
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
 from sweeps.status import RunStatus, RunSummary, list_runs, run_status
 from sweeps.surface import CellStatus, Geometry, How, Plane, Plateau, nanmedian, plane, plateau
@@ -44,6 +45,7 @@ _STATES = {
     CellStatus.NOT_RUN: "not run yet",
     CellStatus.FAILED: "failed",
     CellStatus.SKIPPED: "not promoted",
+    CellStatus.LOCKED: "locked",
 }
 _CELL_OF = np.array([CellStatus.VALUE, CellStatus.FAILED, CellStatus.SKIPPED], np.uint8)  # by `TrialStatus`
 
@@ -130,8 +132,8 @@ def find_run(root: Store, which: str) -> str:
 class Run:
     """A run and its rows; see `open_run`.
 
-    Folds tell train and test apart: where a method is not told a fold, it looks at the whole period if the run has
-    that fold, else at the training folds, and never at a test fold.
+    Folds tell train and test apart: where a method is not told a fold, it looks at the train of a holdout, else at the
+    whole period, and never at a test fold. What a choice is worth out of sample says `sweeps.validation`.
     """
 
     def __init__(self, store: RunStore, plan: Plan, manifest: Manifest | None) -> None:
@@ -210,11 +212,35 @@ class Run:
             for name, values in rows.measures.items():
                 measures[name][here] = values
             reasons |= {header.trial_start + row: text for row, text in rows.reasons.items()}
+        if self.locked:  # here, and so wherever rows are shown
+            hidden = hidden_trials(self.plan)
+            state[hidden] = CellStatus.LOCKED
+            for values in measures.values():
+                values[hidden] = np.nan
+            reasons = {trial: text for trial, text in reasons.items() if not hidden[trial]}
         return _Table(state, measures, reasons)
 
     def values(self, measure: str | None = None) -> NDArray[np.float64]:
         """Return a measure of every trial, shape (n_trials,); NaN where a trial failed or wasn't run."""
         return self._table.measures[self._measure(measure)]
+
+    # -- a locked holdout ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def locked(self) -> bool:
+        """Whether the run has a locked holdout that nobody has looked at: its test has no rows then."""
+        return is_locked(self._store, self.plan)
+
+    def unlock(self, who: str) -> Look:
+        """Show the test of a locked holdout, to everybody and for ever, and keep on record who looked and when."""
+        look = record_look(self._store, self.plan, who)
+        for name in ("locked", "state", "_table"):
+            self.__dict__.pop(name, None)
+        return look
+
+    def looks(self) -> tuple[Look, ...]:
+        """Return who looked at the locked holdout, the first one first."""
+        return looks_at(self._store)
 
     # -- surfaces -----------------------------------------------------------------------------------------------
 
@@ -375,8 +401,12 @@ class Run:
         ------
         DivergenceError
             If `strict` and a bit differs; otherwise `mismatch` says so.
+        InputError
+            If the trial tests a locked holdout.
         """
         where = self.plan.trial(trial)
+        if self.state[trial] == CellStatus.LOCKED:
+            raise InputError(f"trial {trial} tests a locked holdout; `quantbot sweep unlock {self.short}` shows it")
         bars = load_bars(self.plan, where.asset)
         engine = get_engine(self.plan.engine)
         found = engine.replay(self.plan.job(), bars, where.fold.window(bars.ts_end_ns), where.settings)
@@ -427,7 +457,7 @@ class Run:
         fold, asset
             Every one where not said.
         state
-            "ok", "failed", "not promoted" or "not run yet".
+            "ok", "failed", "not promoted", "locked" or "not run yet".
         """
         import pandas as pd
 

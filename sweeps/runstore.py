@@ -8,6 +8,7 @@
                     lease/<number>.json who drives it (`sweeps.lease`)
                     blocks/<index>.rows one object per finished block (`sweeps.rows`)
                     cancel.json         "stop": there until somebody drives the run again
+                    looks/<digest>.json who saw the test of a locked holdout, and when (`sweeps.looks`)
                     manifest.json       the commit marker: key, size and SHA-256 of every block, and the result digest
                     rows.zarr/, rows.zarr.json   the same rows for anybody with xarray, and a marker: they are whole
 

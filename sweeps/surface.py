@@ -34,6 +34,7 @@ class CellStatus(IntEnum):
     FAILED = 2
     EXCLUDED = 3  # by the spec's `where`
     SKIPPED = 4  # not promoted by the search: never run, and never will be
+    LOCKED = 5  # the test of a locked holdout that nobody looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,11 +283,16 @@ def _reduce(
     n_trials = np.bincount(cells[done], minlength=n_cells)
     n_failed = np.bincount(cells[state == CellStatus.FAILED], minlength=n_cells)
     n_skipped = np.bincount(cells[state == CellStatus.SKIPPED], minlength=n_cells)
-    status = np.select(
-        [n_trials > 0, n_planned == 0, n_failed == n_planned, n_failed + n_skipped == n_planned],
-        [int(CellStatus.VALUE), int(CellStatus.EXCLUDED), int(CellStatus.FAILED), int(CellStatus.SKIPPED)],
-        int(CellStatus.NOT_RUN),
-    ).astype(np.uint8)
+    n_locked = np.bincount(cells[state == CellStatus.LOCKED], minlength=n_cells)
+    conditions = {
+        CellStatus.VALUE: n_trials > 0,
+        CellStatus.EXCLUDED: n_planned == 0,
+        CellStatus.FAILED: n_failed == n_planned,
+        CellStatus.SKIPPED: n_failed + n_skipped == n_planned,
+        CellStatus.LOCKED: n_locked == n_planned,
+    }
+    status = np.select(list(conditions.values()), [int(code) for code in conditions], int(CellStatus.NOT_RUN))
+    status = status.astype(np.uint8)
     value = np.full(n_cells, np.nan)
     argbest = np.full(n_cells, -1, np.int64)
     usable = done & np.isfinite(values)

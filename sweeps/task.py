@@ -132,11 +132,15 @@ def objective(plan: Plan) -> tuple[str, int]:
 
 
 def judged_folds(plan: Plan) -> list[int]:
-    """Return the folds that a choice may be made on: the whole period, else the training folds; never a test fold."""
-    for role in ("all", "train"):
-        if found := [index for index, fold in enumerate(plan.folds) if fold.role == role]:
-            return found
-    return list(range(len(plan.folds)))
+    """Return the folds that a choice may be made on: the train of a holdout, so that its test stays one, else "all".
+
+    Several trains each have a test of their own: `sweeps.validation` chooses again on each of them.
+    """
+    trains = [index for index, fold in enumerate(plan.folds) if fold.role == "train"]
+    if len(trains) == 1:
+        return trains
+    whole = [index for index, fold in enumerate(plan.folds) if fold.role == "all"]
+    return whole or trains or list(range(len(plan.folds)))
 
 
 def environment() -> dict[str, str]:

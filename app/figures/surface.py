@@ -99,7 +99,7 @@ class Marks:
 def trial_states(values: NDArray[np.float64], status: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the `CellState` of cells or trials from their `CellStatus`: one that ran without a value is undefined."""
     states = np.where(np.isfinite(values), CellState.VALUE, CellState.UNDEFINED).astype(np.uint8)
-    states[status == CellStatus.NOT_RUN] = CellState.MISSING
+    states[(status == CellStatus.NOT_RUN) | (status == CellStatus.LOCKED)] = CellState.MISSING
     states[status == CellStatus.FAILED] = CellState.FAILED
     states[status == CellStatus.EXCLUDED] = CellState.EXCLUDED
     return states

@@ -99,7 +99,7 @@ def test_surface__picks_a_fold_and_an_asset(run: Run) -> None:
 def test_plane__reduces_and_never_shows_a_test_fold_unasked(run: Run) -> None:
     data = run.to_xarray()
     plane = run.plane("fast", "slow", "sharpe", how="max")
-    expected = data.sharpe.sel(fold="all").max(["asset", "execution.fee_bps"]).transpose("slow", "fast")
+    expected = data.sharpe.sel(fold="train").max(["asset", "execution.fee_bps"]).transpose("slow", "fast")
     np.testing.assert_array_equal(plane.value, expected)
     tested = run.plane("fast", "slow", "sharpe", how="max", fold="test")
     assert not np.array_equal(tested.value, plane.value, equal_nan=True)
@@ -112,7 +112,7 @@ def test_plane__reduces_and_never_shows_a_test_fold_unasked(run: Run) -> None:
 def test_best__follows_the_measures_direction_and_breaks_ties_by_trial(run: Run) -> None:
     sharpes = [row["measures"]["sharpe"] for row in run.best(20)]
     assert sharpes == sorted(sharpes, reverse=True)
-    assert {row["role"] for row in run.best(20)} == {"all"}
+    assert {row["role"] for row in run.best(20)} == {"train"}  # a holdout stays one
     drawdowns = run.best(20, "max_drawdown", fold="train")
     assert [row["measures"]["max_drawdown"] for row in drawdowns] == sorted(
         row["measures"]["max_drawdown"] for row in drawdowns
@@ -125,7 +125,7 @@ def test_best__follows_the_measures_direction_and_breaks_ties_by_trial(run: Run)
 def test_plateau__is_a_point_of_the_run(run: Run) -> None:
     found = run.plateau()
     assert found is not None
-    values = run.surface(fold="all").median("asset")
+    values = run.surface(fold="train").median("asset")
     assert found.value == pytest.approx(float(values.sel(found.point)))
     assert found.worst <= found.score
     assert found.n_neighbours >= 8
@@ -193,7 +193,7 @@ def test_table__pages_sorts_and_filters(run: Run) -> None:
     assert first["trial"].tolist() == list(range(10))
     assert second["trial"].tolist() == list(range(10, 20))
     assert list(first.columns[:7]) == ["trial", "asset", "fold", "fast", "slow", "execution.fee_bps", "state"]
-    by_sharpe = run.table(0, 5, sort="sharpe", fold="all")
+    by_sharpe = run.table(0, 5, sort="sharpe", fold="train")
     assert by_sharpe["trial"].tolist() == [row["trial"] for row in run.best(5)]
     assert run.table(limit=10_000, sort="fast", descending=True)["fast"].is_monotonic_decreasing
     assert run.table(state="failed").empty
