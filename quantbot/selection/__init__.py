@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from quantbot.lazy import exports
 
 if TYPE_CHECKING:
+    from quantbot.selection.effective import EffectiveTrials, effective_trials
     from quantbot.selection.overfitting import Overfitting, backtest_overfitting, slice_sums
     from quantbot.selection.plateau import Choice, Grid, Neighbourhoods, choose, lone_spikes, neighbourhoods
     from quantbot.selection.sharpe import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "effective": ("EffectiveTrials", "effective_trials"),
     "overfitting": ("Overfitting", "backtest_overfitting", "slice_sums"),
     "plateau": ("Choice", "Grid", "Neighbourhoods", "choose", "lone_spikes", "neighbourhoods"),
     "sharpe": (
@@ -45,6 +47,7 @@ _MODULES = {
 
 __all__ = [
     "Choice",
+    "EffectiveTrials",
     "Grid",
     "Moments",
     "Neighbourhoods",
@@ -54,6 +57,7 @@ __all__ = [
     "backtest_overfitting",
     "choose",
     "deflated_sharpe",
+    "effective_trials",
     "expected_max_sharpe",
     "lone_spikes",
     "min_backtest_length",

@@ -247,7 +247,8 @@ def expected_max_sharpe(n_trials: ArrayLike, variance: ArrayLike = 1.0) -> Float
     -----
     Bailey & Lopez de Prado (2014), "The Deflated Sharpe Ratio", Journal of Portfolio Management 40(5), equation 1:
     ``sqrt(V) ((1 - gamma) Z(1 - 1/N) + gamma Z(1 - 1/(N e)))``, gamma Euler's constant, Z the normal quantile. It is
-    an approximation for large N: for fewer than two trials, where it falls below 0, this is 0.
+    an approximation for large N, high by up to 2.5 % from 10 on; below two trials, where it falls below 0, a straight
+    line from 0 at one trial stands for it.
 
     Examples
     --------
@@ -262,9 +263,10 @@ def expected_max_sharpe(n_trials: ArrayLike, variance: ArrayLike = 1.0) -> Float
         raise InputError(f"n_trials must be at least 1, was {n.min()}")
     if (spread < 0).any():
         raise InputError(f"variance must not be negative, was {spread.min()}")
+    many = np.maximum(n, 2.0)
     # `-Z(p)` for `Z(1 - p)`: 1 - p loses the small p of very many trials.
-    highest = -(1.0 - np.euler_gamma) * ndtri(1.0 / n) - np.euler_gamma * ndtri(1.0 / (n * math.e))
-    highest = np.where(n > 1.0, np.maximum(highest, 0.0), np.where(np.isnan(n), np.nan, 0.0))
+    highest = -(1.0 - np.euler_gamma) * ndtri(1.0 / many) - np.euler_gamma * ndtri(1.0 / (many * math.e))
+    highest = np.where(n < 2.0, (n - 1.0) * highest, highest)
     return _unwrapped(np.sqrt(spread) * highest)
 
 
