@@ -47,6 +47,8 @@ class Outcome:
         Blocks that this drive had computed, and those that were in the store before it.
     followed
         Whether another process drove the run for at least a part of the time.
+    engine_seconds
+        CPU time that the engine took, in all workers together, for the blocks that this drive had computed.
     """
 
     identity: str
@@ -59,6 +61,7 @@ class Outcome:
     seconds: float
     followed: bool
     state: Literal["done", "cancelled"] = "done"
+    engine_seconds: float = 0.0
 
 
 class _Stopped(Exception):  # an event, not an error: it never leaves this file
@@ -158,11 +161,11 @@ def _drive(
     from sweeps.publish import publish
 
     try:
-        n_computed, manifest = 0, None
+        n_computed, engine_seconds, manifest = 0, 0.0, None
         while manifest is None:
             missing = _missing(run, plan)
             try:
-                _compute(run, plan, missing, executor, lease, report, started)
+                engine_seconds += _compute(run, plan, missing, executor, lease, report, started)
                 n_computed += len(missing)
                 manifest = run.commit(plan)
             except CorruptError:
@@ -171,7 +174,7 @@ def _drive(
                     raise
         publish(run, plan, manifest)
         lease.note = "done"
-        return _outcome(plan, manifest, n_computed, started, followed)
+        return replace(_outcome(plan, manifest, n_computed, started, followed), engine_seconds=engine_seconds)
     except _Stopped as stop:
         lease.note = "cancelled" if isinstance(stop, _Cancelled) else ""
         raise
@@ -191,12 +194,15 @@ def _compute(
     lease: Lease,
     report: Callable[[Progress], None],
     started: float,
-) -> None:
-    """Have the missing blocks computed; raise what kept some from it once all others are there."""
+) -> float:
+    """Have the missing blocks computed; raise what kept some from it once all others are there.
+
+    Returns the CPU seconds that the engine took.
+    """
     watch = _Watch(run, plan, missing, lease, report, started)
     watch.look()
     if not missing:
-        return
+        return 0.0
     executor.prepare(partial(warm, run.root.url, run.identity))
     watch.begin()
     for phase in range(len(plan.phases)):
@@ -205,6 +211,7 @@ def _compute(
         if todo:
             watch.note = plan.phases.name(phase)
             _compute_phase(run, executor, todo, watch)
+    return watch.engine_seconds
 
 
 def _compute_phase(run: RunStore, executor: Executor, todo: list[int], watch: _Watch) -> None:
@@ -279,6 +286,7 @@ class _Watch:
         started: float,
     ) -> None:
         self.n_computed = 0
+        self.engine_seconds = 0.0
         self._run, self._plan, self._lease, self._report = run, plan, lease, report
         self._started = self._began = started
         self._looked = 0.0
@@ -305,6 +313,7 @@ class _Watch:
             self._seen.add(receipt.block)
             self._tally.count(receipt)
             self.n_computed += 1
+            self.engine_seconds += receipt.engine_seconds
             self._recent = [*self._recent[-19:], (time.monotonic(), self._tally.n_done)]
         self.look()
 

@@ -40,6 +40,8 @@ class Receipt:
     ----------
     computed
         False when the block was there already.
+    engine_seconds
+        CPU time of the engine alone; 0 when the block was there already.
     """
 
     block: int
@@ -49,6 +51,7 @@ class Receipt:
     best_value: float | None
     seconds: float
     computed: bool
+    engine_seconds: float = 0.0
 
 
 def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
@@ -71,9 +74,9 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
     key = run.block_key(block_index)
     if run.store.exists(key):
         header = run.header(block)
-        computed = False
+        computed, spent = False, 0.0
     else:
-        rows = compute(root_url, identity, block)
+        rows, spent = compute(root_url, identity, block)
         name, better = objective(plan)
         header = describe(identity, block_index, block.trial_start, rows, name, better)
         computed = run.put_once(key, encode(header, rows))
@@ -85,11 +88,12 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
         header.best_value,
         time.perf_counter() - started,
         computed,
+        spent,
     )
 
 
-def compute(root_url: str, identity: str, block: Block) -> Rows:
-    """Return the rows of one block, canonical; nothing is written."""
+def compute(root_url: str, identity: str, block: Block) -> tuple[Rows, float]:
+    """Return the rows of one block, canonical, and the CPU seconds that the engine took; nothing is written."""
     from datasets.store import open_store
 
     with _LOCK:
@@ -97,18 +101,20 @@ def compute(root_url: str, identity: str, block: Block) -> Rows:
         bars = _bars(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, block.asset)
     window = block.fold.window(bars.ts_end_ns)
     points, promoted = points_of(RunStore(open_store(root_url), identity), plan, block)
+    began = time.thread_time()
     if promoted is None:
         rows = _run(engine, job, bars, window, points, plan.measures)
     else:
         chosen = Points(int(promoted.sum()), {name: column[promoted] for name, column in points.columns.items()})
         found = _run(engine, job, bars, window, chosen, plan.measures) if len(chosen) else None
         rows = _spread(found, promoted, plan.measures)
+    spent = time.thread_time() - began
     if tuple(rows.measures) != plan.measures or len(rows) != block.n_trials:
         raise RunError(
             f"engine {engine.name} gave {len(rows)} rows of {tuple(rows.measures)}; the plan of run "
             f"{identity[:SHORT]} wants {block.n_trials} of {plan.measures}"
         )
-    return canonical(rows)
+    return canonical(rows), spent
 
 
 def warm(root_url: str, identity: str) -> None:
