@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,21 +21,20 @@ _BESIDE = ("cagr", "max_drawdown", "n_trades")
 
 
 def judged_fold(run: Run) -> str:
-    """Return the fold on which a best is chosen: the train of a holdout, so that its test stays one; else the whole.
+    """Return the fold on which a best is chosen: the train of a holdout, so that its test stays one; else the whole."""
+    from sweeps.task import judged_folds
 
-    A walk-forward has many trains; its whole period is what all its points share.
-    """
-    trains = [fold.name for fold in run.plan.folds if fold.role == "train"]
-    return trains[0] if len(trains) == 1 else run.plan.folds[0].name
+    return run.plan.folds[judged_folds(run.plan)[0]].name
 
 
 def best_trials(run: Run, n: int = 10) -> list[dict[str, Any]]:
     """Return the best trials as `Run.best` does, each with its neighbourhood and its test.
 
     Keys beyond those of `Run.row`: `around` (median of the objective over the trial and its grid neighbours),
-    `worst_around`, `n_neighbours` (0 and NaN for sampled points), and `test` (the objective of the same point and
-    asset in the test of a holdout, else NaN).
+    `worst_around`, `n_neighbours` (0 and NaN for sampled points), and `train` and `test` (the objective of the same
+    point and asset there; the median where there are several; NaN where there is none).
     """
+    from app.out_of_sample import train_beside_test
     from sweeps.surface import neighbourhood
 
     best = run.best(n, fold=judged_fold(run))
@@ -50,21 +48,15 @@ def best_trials(run: Run, n: int = 10) -> list[dict[str, Any]]:
             around[where] = neighbourhood(run.geometry, values[where], better=better)
         median, worst, count = (column[point] for column in around[where]) if grid else (math.nan, math.nan, 0)
         row |= {"around": float(median), "worst_around": float(worst), "n_neighbours": int(count)}
-        test = _test_of(run, row)
-        row["test"] = math.nan if test is None else float(values[test, point])
+    for row, beside in zip(best, train_beside_test(run, best), strict=True):
+        row |= beside
     return best
 
 
-def _test_of(run: Run, row: Mapping[str, Any]) -> int | None:
-    """Return the slice (an asset in a fold) that tests a trial chosen on the train of a holdout."""
-    if row["role"] != "train":
-        return None
-    tests = [index for index, fold in enumerate(run.plan.folds) if fold.role == "test"]
-    return run.plan.assets.index(row["asset"]) * len(run.plan.folds) + tests[0]
-
-
 def show_best(run: Run, n: int = 10) -> None:
-    """Print the best trials with the plateau around them."""
+    """Print the best trials with the plateau around them, and what choosing like this came to out of sample."""
+    from app.out_of_sample import sentences
+
     rows = best_trials(run, n)
     objective = run.measures[run.objective]
     if not rows:
@@ -75,13 +67,15 @@ def show_best(run: Run, n: int = 10) -> None:
     title = f"best by {objective.label}{fold}, of {fmt.plural(n_looked, 'trial')} with a value"
     beside = [run.measures[name] for name in _BESIDE if name in run.measures and name != run.objective]
     names = [axis.name for axis in run.plan.axes]
-    tested = rows[0]["role"] == "train"
+    # A holdout's train is the value itself.
+    beside_value = [role for role in ("train", "test") if any(fold.role == role for fold in run.plan.folds)]
+    beside_value = [role for role in beside_value if role != rows[0]["role"]]
     grid = any(row["n_neighbours"] for row in rows)
     columns = ["trial", *["asset"] * (len(run.plan.assets) > 1), *names, objective.label]
-    columns += [*["around", "worst around"] * grid, *["test"] * tested, *(measure.label for measure in beside)]
+    columns += [*["around", "worst around"] * grid, *beside_value, *(measure.label for measure in beside)]
     table = []
     for row in rows:
-        shown = [row["value"], *[row["around"], row["worst_around"]] * grid, *[row["test"]] * tested]
+        shown = [row["value"], *[row["around"], row["worst_around"]] * grid, *(row[role] for role in beside_value)]
         asset = [row["asset"]] * (len(run.plan.assets) > 1)
         settings = [fmt.value(row["point"][name]) for name in names]
         others = [fmt.measure(row["measures"][measure.name], measure) for measure in beside]
@@ -90,6 +84,10 @@ def show_best(run: Run, n: int = 10) -> None:
     terminal.print_table(columns, table, title=title, right=[name for name in columns if name != "asset"])
     if (sentence := plateau_sentence(run)) is not None:
         terminal.say(sentence)
+    for sentence in sentences(run):
+        terminal.say(sentence)
+    if len(beside_value) > 1:
+        terminal.note("train, test: medians over the folds; the rank is by the whole period, which contains them all")
     if grid:
         terminal.note("around: the median over a trial and its neighbours on the grid, one step away on each axis")
 

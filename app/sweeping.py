@@ -217,6 +217,7 @@ def show_results(run: Run, n_best: int) -> None:
 def run_document(run: Run, n_best: int) -> dict[str, Any]:
     """Return a run for scripts."""
     from app.best import best_trials, plateau_document
+    from app.out_of_sample import document
 
     return {
         "name": run.spec.name,
@@ -224,6 +225,9 @@ def run_document(run: Run, n_best: int) -> dict[str, Any]:
         "objective": run.objective,
         "best": best_trials(run, n_best),
         "plateau": plateau_document(run),
+        "out_of_sample": document(run),
+        "locked": run.locked,
+        "looks": [asdict(look) for look in run.looks()],
         "failures": run.failures().to_dict(orient="records"),
     }
 
@@ -239,7 +243,7 @@ def plan_rows(plan: Plan, n_computed: int) -> list[tuple[str, str]]:
         ("run", fmt.short(plan.identity)),
         ("strategy", plan.bundle.reference),
         ("data", f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {_few(plan.assets)}"),
-        ("folds", ", ".join(_fold(fold.name, fold.start_ns, fold.end_ns) for fold in plan.folds)),
+        ("folds", _folds(plan)),
         ("points", f"{fmt.count(plan.n_points)} {verb} {axes}{where}"),
         ("trials", f"{fmt.count(plan.n_trials)} in {fmt.plural(plan.n_blocks, 'block')}"),
         ("measures", ", ".join(plan.groups)),
@@ -271,6 +275,19 @@ def plan_document(plan: Plan, n_computed: int) -> dict[str, Any]:
         "estimate": asdict(plan.estimate),
         "warnings": plan.warnings,
     }
+
+
+def _folds(plan: Plan, most: int = 9) -> str:
+    from sweeps.splits import splits_of
+
+    names = tuple(_fold(fold.name, fold.start_ns, fold.end_ns) for fold in plan.folds)
+    if len(names) <= most:
+        return ", ".join(names)
+    found = splits_of(plan)
+    choices = (
+        f"{fmt.plural(len(found.splits), 'choice')} on a train each, {fmt.plural(len(found.paths), 'path')} of tests"
+    )
+    return f"{_few(names, 3)}; {choices}"
 
 
 def _fold(name: str, start_ns: int, end_ns: int) -> str:

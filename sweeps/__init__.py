@@ -13,22 +13,26 @@ if TYPE_CHECKING:
     from sweeps.spec import Spec, load_spec, parse_spec
     from sweeps.status import list_runs, run_status
     from sweeps.submit import cancel, start_driver, submit
+    from sweeps.validation import Validation, out_of_sample, validate
 
 _HOMES = {
     "Outcome": "sweeps.run",
     "Plan": "sweeps.plan",
     "Run": "sweeps.results",
     "Spec": "sweeps.spec",
+    "Validation": "sweeps.validation",
     "cancel": "sweeps.submit",
     "drive": "sweeps.run",
     "list_runs": "sweeps.status",
     "load_spec": "sweeps.spec",
     "make_plan": "sweeps.plan",
     "open_run": "sweeps.results",
+    "out_of_sample": "sweeps.validation",
     "parse_spec": "sweeps.spec",
     "run_status": "sweeps.status",
     "start_driver": "sweeps.submit",
     "submit": "sweeps.submit",
+    "validate": "sweeps.validation",
 }
 
 __all__ = [
@@ -36,16 +40,19 @@ __all__ = [
     "Plan",
     "Run",
     "Spec",
+    "Validation",
     "cancel",
     "drive",
     "list_runs",
     "load_spec",
     "make_plan",
     "open_run",
+    "out_of_sample",
     "parse_spec",
     "run_status",
     "start_driver",
     "submit",
+    "validate",
 ]
 
 __getattr__ = exports(__name__, _HOMES)

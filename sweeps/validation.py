@@ -174,6 +174,20 @@ def validate(run: Run, *, asset: str | None = None, measure: str | None = None, 
     )
 
 
+def on_splits(
+    run: Run, points: Sequence[int], *, asset: str | None = None, measure: str | None = None
+) -> tuple[Floats, Floats]:
+    """Return a measure of some points on the train and on the test of every split, chosen there or not.
+
+    Returns
+    -------
+    Train and test, each of shape (n_splits, len(points)).
+    """
+    table = _Rows(run, _the_asset(run, asset), measure or run.objective, np.asarray(points, np.int64))
+    splits = splits_of(run.plan).splits
+    return table.over([split.train for split in splits]), table.over([split.test for split in splits])
+
+
 def along_paths(run: Run, validation: Validation, measure: str = "sharpe") -> Floats:
     """Return a measure of each path of tests under the choices of `validation`, shape (n_paths,).
 
@@ -245,10 +259,10 @@ def _laid_out(
 
 
 class _Rows:
-    """A measure of one asset's trials over unions of folds."""
+    """A measure of one asset's trials over unions of folds, of all points or of some."""
 
-    def __init__(self, run: Run, asset: str, measure: str) -> None:
-        self._run, self._asset, self._measure = run, asset, measure
+    def __init__(self, run: Run, asset: str, measure: str, points: NDArray[np.int64] | None = None) -> None:
+        self._run, self._asset, self._measure, self._points = run, asset, measure, points
         self.values = self._column(measure)  # refuses a measure that rows don't have
         self.better = -1 if run.measures[measure].better < 0 else 1
 
@@ -274,7 +288,8 @@ class _Rows:
         """Return a measure of this asset, shape (n_folds, n_points)."""
         plan = self._run.plan
         values = self._run.values(name).reshape(len(plan.assets), len(plan.folds), plan.n_points)
-        return np.asarray(values[plan.assets.index(self._asset)])
+        own = values[plan.assets.index(self._asset)]
+        return np.asarray(own if self._points is None else own[:, self._points])
 
     @cached_property
     def _columns(self) -> Mapping[str, Floats]:

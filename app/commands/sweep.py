@@ -223,6 +223,44 @@ def cancel(name: RunName, store: StoreUrl = DEFAULT_STORE, json: Json = False) -
         terminal.say(f"run {status.short} is cancelled: {who}; `quantbot sweep resume {status.short}` goes on")
 
 
+@app.command(
+    "unlock",
+    short_help="Look at the test of a locked holdout.",
+    epilog=examples("quantbot sweep unlock 3fa2c41b", 'quantbot sweep unlock sma-sp500 --who "Ada Lovelace" --yes'),
+)
+def unlock(
+    name: RunName,
+    who: Annotated[str | None, typer.Option("--who", help="Who looks; default: this user on this machine.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Show the test of a locked holdout: to everybody and for ever, and with who looked, and when, on record.
+
+    A test that was seen is no test of what is chosen afterwards; the record says from when on.
+    """
+    from app import format as fmt
+    from app.sweeping import show_results
+    from sweeps.results import open_run
+
+    run = open_run(open_root(store), name)
+    if run.locked and not yes and sys.stdin.isatty():
+        typer.confirm(f"nobody has looked at the test of run {run.short} yet; look now?", abort=True, err=True)
+    look = run.unlock(who or _user())
+    if json:
+        terminal.print_json({"look": asdict(look), "looks": [asdict(other) for other in run.looks()]})
+        return
+    terminal.say(f"{look.who} looked at run {run.short} on {fmt.instant(look.at_ns)}")
+    show_results(run, 10)
+
+
+def _user() -> str:
+    import getpass
+    import socket
+
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 def _drive(root: Store, plan: Plan, cluster: Cluster, json: bool) -> None:
     """Drive a submitted run to its end and show what came out."""
     from app.serve import surface_path

@@ -204,3 +204,70 @@ def test_a_remote_scheduler__refuses_a_local_store(
     code, _, err = say("sweep", "resume", "begun", "--scheduler", "tcp://10.0.0.1:8786", store=store_of(stored[0]))
     assert code == 2
     assert "s3://" in err
+
+
+def _folded(tmp_path: Path, folds: str) -> Path:
+    file = tmp_path / "folded.toml"
+    file.write_text(SPEC.replace("small", "folded") + f"[folds]\n{folds}\n")
+    return file
+
+
+def test_cpcv__shows_train_beside_test_and_what_choosing_was_worth(
+    say: Say, tmp_path: Path, stored: tuple[str, dict[str, str]], store_of: Callable[[str], str]
+) -> None:
+    store = store_of(stored[0])
+    spec = _folded(tmp_path, 'method = "cpcv"\ngroups = 5\ntest_groups = 2\npurge = 3\nembargo = 2')
+    code, out, _ = say("sweep", "plan", spec, store=store)
+    assert code == 0
+    assert "10 choices on a train each, 4 paths of tests" in " ".join(out.split())
+    code, out, _err = say("sweep", "run", spec, "--serial")
+    assert code == 0
+    words = " ".join(out.split())
+    assert " train test " in words
+    assert "out of sample: choosing the plateau of each train gives Sharpe ratio" in words
+    assert "(median of 4 paths," in words
+    document = json.loads(say("sweep", "show", "folded", "--json")[1])
+    (found,) = document["out_of_sample"]
+    assert len(found["splits"]) == 10
+    assert len(found["paths"]) == 4
+    assert found["out_of_sample"] == pytest.approx(sorted(found["paths"])[1:3][0] / 2 + sorted(found["paths"])[2] / 2)
+    best = document["best"][0]
+    assert math.isfinite(best["train"])
+    assert math.isfinite(best["test"])
+
+
+def test_unlock__shows_a_locked_test_and_says_who_looked(
+    say: Say, tmp_path: Path, stored: tuple[str, dict[str, str]], store_of: Callable[[str], str]
+) -> None:
+    store = store_of(stored[0])
+    spec = _folded(tmp_path, 'method = "holdout"\ntest = "30%"\nlocked = true')
+    code, out, _ = say("sweep", "run", spec, "--serial", store=store)
+    assert code == 0
+    assert "the test is locked: `quantbot sweep unlock" in " ".join(out.split())
+    shown = json.loads(say("sweep", "show", "folded", "--json")[1])
+    assert shown["locked"] is True
+    assert {row["test"] for row in shown["best"]} == {None}
+    assert {row["role"] for row in shown["best"]} == {"train"}
+    code, out, _ = say("sweep", "unlock", "folded", "--who", "Ada Lovelace")
+    assert code == 0
+    words = " ".join(out.split())
+    assert "Ada Lovelace looked at run" in words
+    assert "out of sample: choosing the plateau of the train gives" in words
+    assert "seen by Ada Lovelace on" in words
+    shown = json.loads(say("sweep", "show", "folded", "--json")[1])
+    assert shown["locked"] is False
+    assert [look["who"] for look in shown["looks"]] == ["Ada Lovelace"]
+    assert None not in {row["test"] for row in shown["best"]}
+    code, out, _ = say("sweep", "unlock", "folded", "--json")  # by this user of this machine
+    assert code == 0
+    assert next(look["who"] for look in json.loads(out)["looks"]) == "Ada Lovelace"
+
+
+def test_unlock__of_an_open_run_says_that_it_is_open(
+    say: Say, spec: Path, stored: tuple[str, dict[str, str]], store_of: Callable[[str], str]
+) -> None:
+    store = store_of(stored[0])
+    assert say("sweep", "run", spec, "--serial", store=store)[0] == 0
+    code, _, err = say("sweep", "unlock", "small")
+    assert code != 0
+    assert "has no locked holdout" in err
