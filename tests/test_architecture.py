@@ -27,7 +27,7 @@ HOMES = {
     "pydantic": ("sweeps/spec.py", "sweeps/sections.py", "sweeps/reading.py"),
     "sqlalchemy": ("datasets/ingest/sql.py",),
     "exchange_calendars": ("datasets/calendars.py",),
-    "arch": ("datasets/demo.py",),
+    "arch": ("datasets/demo.py", "quantbot/selection/bootstrap.py"),
     "optuna": ("sweeps/bayes.py",),
 }
 FORBIDDEN_CALLS = {"eval", "exec"}

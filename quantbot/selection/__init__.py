@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING
 from quantbot.lazy import exports
 
 if TYPE_CHECKING:
+    from quantbot.selection.bootstrap import (
+        Interval,
+        Intervals,
+        RealityCheck,
+        bootstrap_intervals,
+        reality_check,
+        stepm,
+    )
     from quantbot.selection.effective import EffectiveTrials, effective_trials
     from quantbot.selection.overfitting import Overfitting, backtest_overfitting, slice_sums
     from quantbot.selection.plateau import Choice, Grid, Neighbourhoods, choose, lone_spikes, neighbourhoods
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "bootstrap": ("Interval", "Intervals", "RealityCheck", "bootstrap_intervals", "reality_check", "stepm"),
     "effective": ("EffectiveTrials", "effective_trials"),
     "overfitting": ("Overfitting", "backtest_overfitting", "slice_sums"),
     "plateau": ("Choice", "Grid", "Neighbourhoods", "choose", "lone_spikes", "neighbourhoods"),
@@ -49,12 +58,16 @@ __all__ = [
     "Choice",
     "EffectiveTrials",
     "Grid",
+    "Interval",
+    "Intervals",
     "Moments",
     "Neighbourhoods",
     "Overfitting",
+    "RealityCheck",
     "aggregation_factor",
     "autocorrelations",
     "backtest_overfitting",
+    "bootstrap_intervals",
     "choose",
     "deflated_sharpe",
     "effective_trials",
@@ -66,9 +79,11 @@ __all__ = [
     "neighbourhoods",
     "null_variance",
     "probabilistic_sharpe",
+    "reality_check",
     "sharpe_standard_error",
     "sharpe_standard_error_robust",
     "slice_sums",
+    "stepm",
 ]
 
 __getattr__ = exports(__name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names})
