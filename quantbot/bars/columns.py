@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quantbot.bars.alike import distinct
 from quantbot.bars.generate import EACH, INVERSE_VOLATILITY, LANES, MIXED, RUN
 from quantbot.errors import ParameterError
 from quantbot.market import Bars, Floats
@@ -79,26 +80,12 @@ def wanted(
             arguments: tuple[tuple[float, ...], ...] = (tuple(column.item() for column in columns),)
             rows = np.zeros(n_points, dtype=np.intp)
         else:
-            first, rows = _distinct(varying)
+            first, rows = distinct(varying)
             arguments = tuple(
                 tuple((column[i] if column.ndim else column).item() for column in columns) for i in first.tolist()
             )
         found.append(Wanted(name, indicator, arguments, rows))
     return tuple(found)
-
-
-def _distinct(columns: list[NDArray[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return (the first point of each distinct combination, each point's combination), combinations in order."""
-    if len(columns) == 1:
-        _, first, rows = np.unique(columns[0], return_index=True, return_inverse=True)
-        return first, rows.astype(np.intp)
-    order = np.lexsort(columns[::-1])
-    changed = np.zeros(order.shape[0], dtype=bool)
-    for column in columns:
-        changed[1:] |= column[order][1:] != column[order][:-1]
-    rows = np.empty(order.shape[0], dtype=np.intp)
-    rows[order] = np.cumsum(changed)
-    return order[np.concatenate([[True], changed[1:]])], rows
 
 
 def batches(wants: tuple[Wanted, ...], n_points: int, n_bars: int, budget_bytes: int) -> Iterator[NDArray[np.intp]]:
@@ -113,16 +100,40 @@ def batches(wants: tuple[Wanted, ...], n_points: int, n_bars: int, budget_bytes:
     if sum(len(want.arguments) for want in wants) <= most:
         yield order
         return
-    seen: set[tuple[int, int]] = set()
+    before = np.stack([_before(want.rows[order]) for want in wants])
     start = 0
-    for at, point in enumerate(order.tolist()):
-        new = {(k, int(want.rows[point])) for k, want in enumerate(wants)} - seen
-        if len(seen) + len(new) > most:
-            yield order[start:at]
-            start, seen = at, set()
-            new = {(k, int(want.rows[point])) for k, want in enumerate(wants)}
-        seen |= new
-    yield order[start:]
+    while start < n_points:
+        stop = _cut(before, start, most)
+        yield order[start:stop]
+        start = stop
+
+
+def _before(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return for each place the last one before it with the same row; -1 where there is none."""
+    order = np.argsort(rows, kind="stable")
+    before = np.full(rows.shape[0], -1, dtype=np.intp)
+    same = rows[order][1:] == rows[order][:-1]
+    before[order[1:][same]] = order[:-1][same]
+    return before
+
+
+def _cut(before: NDArray[np.intp], start: int, most: int) -> int:
+    """Return the place before which a batch from `start` ends, so that it has no more than `most` series.
+
+    Parameters
+    ----------
+    before
+        Shape (n_wants, n_points): see `_before`. A place brings a new series where that lies before the batch.
+    """
+    n_points, size = int(before.shape[1]), 2 * most
+    while True:
+        stop = min(start + size, n_points)
+        n_series = np.cumsum((before[:, start:stop] < start).sum(axis=0))
+        if n_series[-1] > most:
+            return start + int(np.searchsorted(n_series, most, side="right"))
+        if stop == n_points:
+            return n_points
+        size *= 2
 
 
 def arrange(rows: list[NDArray[np.int64]], n_points: int) -> tuple[NDArray[np.intp], list[NDArray[np.int64]]]:
@@ -150,9 +161,11 @@ def arrange(rows: list[NDArray[np.int64]], n_points: int) -> tuple[NDArray[np.in
         rest = lengths % 8
         # What is left of a run joins its last eight (some lanes then do a trial twice), or, if little, other leftovers.
         joins = (rest >= 3) & (lengths >= 8)
-        firsts = [starts[i] + 8 * np.arange(lengths[i] // 8) for i in range(starts.shape[0])]
+        n_eights = lengths // 8
+        within = np.arange(n_eights.sum()) - np.repeat(np.cumsum(n_eights) - n_eights, n_eights)
+        firsts = np.repeat(starts, n_eights) + 8 * within
         ends = (starts + lengths)[joins] - 8
-        groups = np.sort(np.concatenate([*firsts, ends]))
+        groups = np.sort(np.concatenate([firsts, ends]))
         whole = (groups[:, None] + np.arange(8)).reshape(-1)
         left = np.ones(n_points, dtype=bool)
         left[whole] = False

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.bars import rows as row_measures
+from quantbot.bars.alike import alike
 from quantbot.bars.columns import BUDGET_BYTES, Series, Wanted, batches, wanted
 from quantbot.bars.execution import EXECUTION, SECTION, Route, prices, routes, setting
 from quantbot.bars.generate import LANES, TILE, Layout, Signature
@@ -152,13 +153,12 @@ class Run:
         names = self.signature.names("word")
         if not names:
             return [(self._switched_off(), chosen)]
-        found: dict[tuple[Value, ...], list[int]] = {}
-        columns = [self._words(name)[chosen].tolist() for name in names]
-        for row, values in zip(chosen.tolist(), zip(*columns, strict=True), strict=True):
-            found.setdefault(values, []).append(row)
-        return [
-            ((*zip(names, words, strict=True), *self._switched_off()), np.array(part)) for words, part in found.items()
-        ]
+        columns = [self._words(name)[chosen] for name in names]
+        found = []
+        for group in alike(columns):
+            words = tuple(column[group[0]].item() for column in columns)
+            found.append(((*zip(names, words, strict=True), *self._switched_off()), chosen[group]))
+        return found
 
     def _route(self, route: Route, words: Words, chosen: Indices) -> None:
         _, layout = self._kernel(route, words, "single")

@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quantbot.bars.alike import alike
 from quantbot.engine import Points
 from quantbot.market import Floats
 from quantbot.parameters import Parameter, Value, choice, integer, number
@@ -112,6 +113,16 @@ EXECUTION: tuple[Parameter, ...] = (
     number("initial_cash", 100_000.0, 1e-6, 1e15, "Cash at the start of the window.", unit="money"),
 )
 
+_OFF_AT_ZERO = (
+    "stop_loss",
+    "take_profit",
+    "trailing_stop",
+    "fee_per_unit",
+    "fee_fixed",
+    "lot_size",
+    "minimum_units",
+)
+
 
 @dataclass(frozen=True)
 class Route:
@@ -145,12 +156,23 @@ def routes(settings: Mapping[str, Value], points: Points) -> dict[Route, NDArray
     fixed = {bare: settings[name] for name, bare in names.items()}
     if not n:
         return {}
-    if not varying:
-        return {_route(fixed): np.arange(n)}
-    found: dict[Route, list[int]] = {}
-    for row, values in enumerate(zip(*(column.tolist() for column in varying.values()), strict=True)):
-        found.setdefault(_route(fixed | dict(zip(varying, values, strict=True))), []).append(row)
-    return {route: np.array(rows, dtype=np.intp) for route, rows in found.items()}
+    matters = [own for name, column in varying.items() if (own := _matters(name, column)) is not None]
+    found: dict[Route, list[NDArray[np.intp]]] = {}
+    for group in alike(matters) if matters else [np.arange(n)]:
+        first = {name: column[group[0]].item() for name, column in varying.items()}
+        found.setdefault(_route(fixed | first), []).append(group)
+    return {route: np.sort(np.concatenate(parts)) for route, parts in found.items()}
+
+
+def _matters(name: str, column: Any) -> Any:
+    """Return what of a setting, shape (n_points,), a route depends on; None where it is nothing."""
+    if name in _OFF_AT_ZERO:
+        return column > 0
+    if name == "max_exposure":
+        return column == 1.0
+    if name == "rebalance_band":
+        return column < 1.0
+    return column if column.dtype.kind == "U" else None
 
 
 def _route(values: Mapping[str, Any]) -> Route:
