@@ -113,9 +113,14 @@ def axis_size(form: Any) -> int | None:
     return 0 if step <= 0 or stop < start else int((stop - start) / step) + 1
 
 
+def is_drawn(search: Mapping[str, Any]) -> bool:
+    """Return whether a search's first points are drawn, not laid out as a grid."""
+    return "grid" not in (search.get("method", "grid"), search.get("initial"))
+
+
 def points_counted(forms: Mapping[str, Any], search: Mapping[str, Any]) -> int:
     """Return the number of points, before a condition leaves some out."""
-    if search.get("method", "grid") != "grid":
+    if is_drawn(search):
         return int(search.get("n") or 0)
     return math.prod(axis_size(form) or 0 for form in forms.values())
 

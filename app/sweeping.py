@@ -182,7 +182,7 @@ def status_words(status: RunStatus) -> str:
 def run_rows(run: Run) -> list[tuple[str, str]]:
     """Return what a run is and how far, line by line."""
     plan, status = run.plan, run.status
-    axes = " x ".join(f"{axis.name} ({fmt.count(len(axis))})" for axis in plan.axes) or "one point"
+    axes = _axes(plan)
     speed = f"; {fmt.count(round(status.rate))} trials/s" if status.rate else ""
     rows = {
         "run": f"{run.short} ({plan.spec.name})",
@@ -193,6 +193,7 @@ def run_rows(run: Run) -> list[tuple[str, str]]:
         "data": f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {_few(plan.assets)}",
         "folds": ", ".join(_fold(fold.name, fold.start_ns, fold.end_ns) for fold in plan.folds),
         "points": f"{fmt.count(plan.n_points)} of {axes}" + (f", where {plan.where}" if plan.where else ""),
+        "search": search_words(plan),
         "digest": status.result_digest,
     }
     return [(name, text) for name, text in rows.items() if text]
@@ -235,7 +236,7 @@ def run_document(run: Run, n_best: int) -> dict[str, Any]:
 def plan_rows(plan: Plan, n_computed: int) -> list[tuple[str, str]]:
     """Return what a plan says, line by line; `n_computed` of its trials are in the store."""
     estimate = plan.estimate
-    axes = " x ".join(f"{axis.name} ({fmt.count(len(axis))})" for axis in plan.axes) or "one point"
+    axes = _axes(plan)
     verb = "drawn from" if any(axis.sampled for axis in plan.axes) else "of"
     where = f", where {plan.where}" if plan.where else ""
     left = f"about {fmt.duration(estimate.core_seconds * (1 - n_computed / plan.n_trials))} of one core"
@@ -245,6 +246,7 @@ def plan_rows(plan: Plan, n_computed: int) -> list[tuple[str, str]]:
         ("data", f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {_few(plan.assets)}"),
         ("folds", _folds(plan)),
         ("points", f"{fmt.count(plan.n_points)} {verb} {axes}{where}"),
+        *([("search", words)] if (words := search_words(plan)) else []),
         ("trials", f"{fmt.count(plan.n_trials)} in {fmt.plural(plan.n_blocks, 'block')}"),
         ("measures", ", ".join(plan.groups)),
         ("computed", "all: nothing to compute" if n_computed == plan.n_trials else f"{fmt.count(n_computed)} trials"),
@@ -268,6 +270,8 @@ def plan_document(plan: Plan, n_computed: int) -> dict[str, Any]:
         "axes": [{"name": axis.name, "n_values": len(axis), "sampled": axis.sampled} for axis in plan.axes],
         "where": plan.where,
         "n_points": plan.n_points,
+        "n_phases": len(plan.phases),
+        "search": search_words(plan),
         "n_trials": plan.n_trials,
         "n_computed": n_computed,
         "n_blocks": plan.n_blocks,
@@ -288,6 +292,32 @@ def _folds(plan: Plan, most: int = 9) -> str:
         f"{fmt.plural(len(found.splits), 'choice')} on a train each, {fmt.plural(len(found.paths), 'path')} of tests"
     )
     return f"{_few(names, 3)}; {choices}"
+
+
+def search_words(plan: Plan) -> str:
+    """Say how a search that learns goes about it; empty for one that doesn't."""
+    if len(plan.phases) == 1:
+        return ""
+    from sweeps.rungs import evaluated_points, guide_fold
+
+    guide = plan.folds[guide_fold(plan.folds)]
+    if plan.spec.search.method == "bayes":
+        size = plan.phases.points(0).stop
+        return f"{fmt.count(len(plan.phases))} batches of {fmt.count(size)}, each learning from fold {guide.name}"
+    rungs = [
+        f"{fmt.plural(n, 'point')} on {_fold(fold.name, fold.start_ns, fold.end_ns)}"
+        for fold, n in zip(plan.folds, evaluated_points(plan.spec.search, plan.n_points, plan.folds), strict=True)
+        if fold.role == "rung"
+    ]
+    last = evaluated_points(plan.spec.search, plan.n_points, plan.folds)[guide_fold(plan.folds)]
+    return f"{', '.join(rungs)}, at most {fmt.count(last)} on {guide.name} and all other folds"
+
+
+def _axes(plan: Plan) -> str:
+    """Return the axes and, as far as they are chosen, how many values each has."""
+    known = plan.n_known == plan.n_points
+    names = (f"{axis.name} ({fmt.count(len(axis))})" if known else axis.name for axis in plan.axes)
+    return " x ".join(names) or "one point"
 
 
 def _fold(name: str, start_ns: int, end_ns: int) -> str:

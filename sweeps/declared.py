@@ -10,7 +10,7 @@ from quantbot.engine import Engine, engine_names, get_engine
 from quantbot.errors import ParameterError, QuantBotError, SpecError
 from quantbot.parameters import Parameter, nearest
 from quantbot.strategies.contract import Strategy
-from sweeps.sections import AxisForm, Interval, Measures, Objective, Range, Run, Search, Values
+from sweeps.sections import AxisForm, Folds, Interval, Measures, Objective, Range, Run, Search, Values
 from sweeps.space import range_last
 from sweeps.where import parse_where
 
@@ -65,6 +65,7 @@ def declaration_problems(parts: Mapping[str, Any], engine: Engine, strategy: Str
     search: Search = parts.get("search", Search())
     yield from _section_problems(parts.get("sections", {}), engine, declared)
     yield from _parameter_problems(parts.get("parameters", {}), declared, strategy, search)
+    yield from _search_problems(search, parts.get("folds", Folds()))
     if strategy is not None and search.where:
         yield from _where_problems(search.where, declared)
     yield from _measure_problems(parts.get("measures", Measures()), parts.get("objective", Objective()), engine)
@@ -132,6 +133,14 @@ def _form_problems(form: AxisForm, parameter: Parameter, search: Search) -> Iter
                 yield f"{place}: {_without_name(error, parameter.name)}"
     if refused > _MOST_VALUES:
         yield f"{place}: ... and {refused - _MOST_VALUES:,} more of its values"
+
+
+def _search_problems(search: Search, folds: Folds) -> Iterator[str]:
+    if search.method in ("bayes", "halving") and folds.method in ("kfold", "cpcv"):
+        yield (
+            f"search.method: a {search.method} search learns from a train fold that shares no bar with any test, and a "
+            f"{folds.method} tests every bar; take folds.method holdout or walk_forward, or search lhs or sobol"
+        )
 
 
 def _where_problems(where: str, declared: Mapping[str, Parameter]) -> Iterator[str]:

@@ -59,7 +59,7 @@ class TrialReplay(Replay):
     trial
         Its index.
     equal
-        Whether its row is bit for bit the stored one; None when the store has none yet.
+        Whether its row is bit for bit the stored one; None when the store has none: not run yet, or not promoted.
     mismatch
         In words, what differs; empty when nothing does.
     """
@@ -399,6 +399,8 @@ class Run:
 
         Raises
         ------
+        NotFoundError
+            If a search has not chosen the trial's point yet.
         DivergenceError
             If `strict` and a bit differs; otherwise `mismatch` says so.
         InputError
@@ -407,6 +409,8 @@ class Run:
         where = self.plan.trial(trial)
         if self.state[trial] == CellStatus.LOCKED:
             raise InputError(f"trial {trial} tests a locked holdout; `quantbot sweep unlock {self.short}` shows it")
+        if where.point_index >= self.plan.n_known:
+            raise NotFoundError(f"the point of trial {trial} is not chosen yet: the search has not come that far")
         bars = load_bars(self.plan, where.asset)
         engine = get_engine(self.plan.engine)
         found = engine.replay(self.plan.job(), bars, where.fold.window(bars.ts_end_ns), where.settings)
@@ -417,7 +421,7 @@ class Run:
         return TrialReplay(**parts, trial=trial, equal=equal, mismatch=mismatch)
 
     def _compare(self, trial: int, row: Mapping[str, float]) -> tuple[bool | None, str]:
-        if self.state[trial] == CellStatus.NOT_RUN:
+        if self.state[trial] in (CellStatus.NOT_RUN, CellStatus.SKIPPED):
             return None, ""
         if self.state[trial] == CellStatus.FAILED:
             return False, f"trial {trial} failed when it was run ({self._table.reasons[trial]}), and did not fail now"

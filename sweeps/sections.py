@@ -234,7 +234,8 @@ class Search(Section):
             problems.append('a grid takes no n and no seed; say method = "random" or "sobol", or leave them out')
             given -= {"n", "seed"}
         if extra := sorted(given - layout - own):
-            what = "halving of a grid" if self.method == "halving" else f"{self.method} search"
+            of_grid = self.method == "halving" and self.design == "grid"
+            what = "halving of a grid" if of_grid else f"{self.method} search"
             problems.append(f"a {what} takes no {' and no '.join(extra)}")
         if self.design != "grid" and self.n is None:
             problems.append(f"a {self.method} search needs n, the number of points")

@@ -1,7 +1,8 @@
 """The surface: a map of two axes, a line of one, or a scatter of sampled points; what is missing is seen as missing.
 
 Cells, never interpolation. Values lie over a map of states, in which a cell without a value is grey (not run yet),
-black (failed), violet (ran, but the measure is undefined) or empty (excluded by a constraint).
+black (failed), violet (ran, but the measure is undefined), sand (not promoted by the search) or empty (excluded by a
+constraint).
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from sweeps.surface import CellStatus, Plane
 
 MAX_X, MAX_Y = 200, 100  # cells that a browser draws and picks in half a second (measured: app.md, section 4)
 _SVG_POINTS = 3_000  # beyond, only WebGL is quick enough; below, SVG also works where there is no WebGL
-_LEGEND = {"not run yet": (theme.MISSING, 1), "failed": (theme.FAILED, 2), "undefined": (theme.UNDEFINED, 3)}
+_LEGEND = {
+    "not run yet": (theme.MISSING, 1),
+    "failed": (theme.FAILED, 2),
+    "undefined": (theme.UNDEFINED, 3),
+    "not promoted": (theme.SKIPPED, 4),
+}
 
 
 class CellState(IntEnum):
@@ -33,7 +39,8 @@ class CellState(IntEnum):
     MISSING = 1
     FAILED = 2
     UNDEFINED = 3
-    EXCLUDED = 4
+    SKIPPED = 4
+    EXCLUDED = 5
 
 
 class Cells(Protocol):
@@ -102,6 +109,7 @@ def trial_states(values: NDArray[np.float64], status: NDArray[np.uint8]) -> NDAr
     states[(status == CellStatus.NOT_RUN) | (status == CellStatus.LOCKED)] = CellState.MISSING
     states[status == CellStatus.FAILED] = CellState.FAILED
     states[status == CellStatus.EXCLUDED] = CellState.EXCLUDED
+    states[status == CellStatus.SKIPPED] = CellState.SKIPPED
     return states
 
 
@@ -294,6 +302,7 @@ def surface_scatter(
         CellState.MISSING: ("not run yet", "circle-open", theme.MISSING),
         CellState.FAILED: ("failed", "x", theme.FAILED),
         CellState.UNDEFINED: ("undefined", "diamond", theme.UNDEFINED),
+        CellState.SKIPPED: ("not promoted", "circle", theme.SKIPPED),
     }
     for state, (name, symbol, colour) in looks.items():
         rows = np.flatnonzero(states == state)
@@ -324,14 +333,15 @@ def _add_states(figure: go.Figure, x_names: list[str], y_names: list[str], state
     if any(counts[CellState(code)] for _, code in _LEGEND.values()):
         shown = np.where((states == CellState.VALUE) | (states == CellState.EXCLUDED), np.nan, states)
         steps = [colour for colour, _ in _LEGEND.values()]
-        scale = [[edge, colour] for n, colour in enumerate(steps) for edge in (n / 3, (n + 1) / 3)]
+        n_steps = len(steps)
+        scale = [[edge, colour] for n, colour in enumerate(steps) for edge in (n / n_steps, (n + 1) / n_steps)]
         figure.add_trace(
             go.Heatmap(
                 x=x_names,
                 y=y_names,
                 z=shown.astype(np.float32),
                 zmin=0.5,
-                zmax=3.5,
+                zmax=n_steps + 0.5,
                 colorscale=scale,
                 showscale=False,
                 hoverinfo="skip",
@@ -371,7 +381,7 @@ def _add_pickers(
     rows, columns = np.nonzero(states != CellState.EXCLUDED)
     kind = go.Scatter if rows.size <= _SVG_POINTS else go.Scattergl
     x_names, y_names = np.array(_names(cells.x_values)), np.array(_names(cells.y_values))
-    words = np.array(["", "not run yet", "failed", "undefined", ""])
+    words = np.array(["", *_LEGEND, ""])
     has_value = bool((states == CellState.VALUE).any())
     figure.add_trace(
         kind(

@@ -24,6 +24,7 @@ _WORDS = {
     CellState.MISSING: "Not run yet.",
     CellState.FAILED: "Failed.",
     CellState.UNDEFINED: "Ran, but this measure is undefined: no trades, or a path that never moved.",
+    CellState.SKIPPED: "Not promoted: the search gave this point up on less history.",
     CellState.EXCLUDED: "Excluded by the run's condition.",
 }
 
@@ -131,6 +132,8 @@ def _trial(shown: Shown, trial: int, label: str, view: Mapping[str, str]) -> Non
         _folds(shown, trial)
     elif row["reason"]:
         st.error(fmt.plain(row["reason"]))
+    if row["state"] == "not promoted":
+        st.caption(_WORDS[CellState.SKIPPED])
     if row["state"] != "not run yet":
         trial_link(shown, trial, label, view)
     st.caption(fmt.plain(f"trial {trial}: {row['asset']}, fold {row['fold']}"))

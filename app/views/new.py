@@ -10,7 +10,7 @@ import streamlit as st
 from app import draft as drafts
 from app import format as fmt
 from app import reads
-from app.draft import AxisDraft, Draft
+from app.draft import AxisDraft, Draft, is_drawn
 from app.views import _axes, _parts, _url
 from quantbot.errors import QuantBotError
 
@@ -64,7 +64,7 @@ def _form(entries: list[Entry]) -> str:
     data = _data(entries)
     st.markdown("**Parameters**")
     search = _search()
-    sampled = search["method"] != "grid"
+    sampled = is_drawn(search)
     axes: dict[str, tuple[Any, AxisDraft]] = {}
     st.caption("One value, a list (5, 10, 20), or a range: from, to, step.")
     for place, parameter in enumerate(strategy.parameters):
@@ -150,16 +150,34 @@ def _search() -> dict[str, Any]:
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
         method = st.segmented_control(
-            "Points", ["grid", "random", "sobol"], key="n.method", default="grid", required=True,
-            help="Every combination, or so many drawn at random or by a Sobol sequence, which leaves fewer gaps.",
+            "Points", ["grid", "random", "sobol", "lhs", "bayes", "halving"], key="n.method", default="grid",
+            required=True, help="Every combination; so many drawn at random, by a Sobol sequence or as a Latin "
+            "hypercube, which leave fewer gaps; batches that learn from those before; or many points on little "
+            "history, of which the better ones go on to more.",
         )  # fmt: skip
     if method == "grid":
         return {"method": "grid"}
+    search: dict[str, Any] = {"method": method}
+    if method == "halving":
+        with left:
+            initial = st.segmented_control(
+                "First points", ["lhs", "sobol", "random", "grid"], key="n.initial", default="lhs", required=True
+            )
+        with middle:
+            search |= {"rungs": int(st.number_input("Rungs", 2, 20, 3, key="n.rungs"))}
+        with right:
+            search |= {"eta": int(st.number_input("One goes on of", 2, 1_000, 3, key="n.eta"))}
+        search |= {"initial": initial} if initial != "lhs" else {}
+        if initial == "grid":
+            return search
     with middle:
-        n = st.number_input("Number of points", 1, 10_000_000, 256, key="n.n")
+        search["n"] = int(st.number_input("Number of points", 1, 10_000_000, 256, key="n.n"))
     with right:
-        seed = st.number_input("Seed", 0, 2**53, 0, key="n.seed")
-    return {"method": method, "n": int(n), "seed": int(seed)}
+        search["seed"] = int(st.number_input("Seed", 0, 2**53, 0, key="n.seed"))
+    if method == "bayes":
+        with left:
+            search["batch"] = int(st.number_input("Chosen at a time", 1, 4_096, 32, key="n.batch"))
+    return search
 
 
 def _sections(engine: Engine, axes: dict[str, tuple[Any, AxisDraft]], sampled: bool) -> dict[str, dict[str, Any]]:

@@ -370,13 +370,15 @@ def _line(
 def _sampled(shown: Shown, controls: Controls, best: list[dict[str, Any]], view: dict[str, str]) -> None:
     x, y, measure = controls.x, controls.y, controls.measure
     fold, asset = _place(shown, controls)
+    n_points = shown.plan.n_known  # a search that learns has not chosen the others yet
     values, states = reads.point_values(shown.identity, shown.mark, measure.name, fold, asset)
-    columns = shown.plan.points.columns
+    values, states = values[:n_points], states[:n_points]
+    columns = {name: column[:n_points] for name, column in shown.plan.points.columns.items()}
     clicked = st.session_state.pop("s.clicked", None)
     if clicked is not None:
         view["s.point"] = str(int(np.asarray(clicked["customdata"]).ravel()[0]))
     text = view.get("s.point", "")
-    point = int(text) if text.isdecimal() and int(text) < shown.plan.n_points else None
+    point = int(text) if text.isdecimal() and int(text) < n_points else None
     y_values = columns[y.name] if y is not None else np.where(states == CellState.VALUE, values, np.nanmin(values))
 
     def at(row: int) -> tuple[Any, Any]:
@@ -394,7 +396,7 @@ def _sampled(shown: Shown, controls: Controls, best: list[dict[str, Any]], view:
             figure, key="s.map", on_select=_on_cell, selection_mode="points", alt=_alt(shown, controls, best),
             config={"displayModeBar": False},
         )  # fmt: skip
-        told = f"{fmt.plural(shown.plan.n_points, 'point')} drawn at random, each mark a trial. Click one."
+        told = f"{fmt.plural(n_points, 'point')} drawn by the search, each mark a trial. Click one."
         st.caption(fmt.plain(told))
     with card:
         if point is None:

@@ -73,6 +73,34 @@ def test_plan__counts_and_writes_nothing(
     assert (document["n_trials"], document["n_computed"], document["name"]) == (12, 0, "small")
 
 
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ('method = "bayes"\nn = 8\nbatch = 3', "3 batches of 3, each learning from fold train"),
+        ('method = "halving"\nn = 9\nrungs = 2', "at most 3 on train and all other folds"),
+    ],
+)
+def test_search_that_learns__is_planned_run_and_shown(
+    say: Say, spec: Path, stored: tuple[str, dict[str, str]], store_of: Callable[[str], str], search: str, said: str
+) -> None:
+    store = store_of(stored[0])
+    spec.write_text(spec.read_text() + f'[search]\n{search}\n[folds]\nmethod = "holdout"\ntest = "20%"\n')
+    code, out, _ = say("sweep", "plan", spec, store=store)
+    assert code == 0
+    assert said in " ".join(out.split())
+    assert json.loads(say("sweep", "plan", spec, "--json", store=store)[1])["n_phases"] == (
+        3 if "bayes" in search else 2
+    )
+    code, out, _ = say("sweep", "run", spec, "--serial", store=store)
+    assert code == 0
+    assert "best by Sharpe" in out
+    assert "nothing to compute" in say("sweep", "run", spec, "--serial", store=store)[1]
+    code, out, _ = say("sweep", "show", "small", store=store)
+    assert code == 0
+    assert said in " ".join(out.split())
+    assert "failed" not in out
+
+
 def test_run__computes_once_and_says_so(
     say: Say, spec: Path, stored: tuple[str, dict[str, str]], store_of: Callable[[str], str]
 ) -> None:

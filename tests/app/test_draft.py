@@ -58,6 +58,8 @@ def test_points__multiply_on_a_grid_and_are_given_when_drawn() -> None:
     forms = {"fast": {"start": 1, "stop": 10, "step": 1}, "fee": {"values": [0, 5]}, "slow": 100}
     assert points_counted(forms, {"method": "grid"}) == 20
     assert points_counted(forms, {"method": "sobol", "n": 64}) == 64
+    assert points_counted(forms, {"method": "bayes", "n": 64, "batch": 8}) == 64
+    assert points_counted(forms, {"method": "halving", "initial": "grid", "rungs": 3}) == 20
 
 
 def test_document__leaves_out_what_is_empty() -> None:

@@ -155,9 +155,9 @@ def test_limits__are_a_range_even_without_variety(values: list[float], measure: 
 
 
 def test_counts__add_up() -> None:
-    states = np.array([[0, 1, 2], [3, 4, 4]], np.uint8)
-    assert state_counts(states) == {CellState.VALUE: 1, CellState.MISSING: 1, CellState.FAILED: 1,
-                                    CellState.UNDEFINED: 1, CellState.EXCLUDED: 2}  # fmt: skip
+    states = np.array([[0, 1, 2, 4], [3, 5, 5, 0]], np.uint8)
+    assert state_counts(states) == {CellState.VALUE: 2, CellState.MISSING: 1, CellState.FAILED: 1,
+                                    CellState.UNDEFINED: 1, CellState.SKIPPED: 1, CellState.EXCLUDED: 2}  # fmt: skip
 
 
 def test_line__draws_one_line_a_fold_and_a_strip_for_what_is_missing() -> None:
@@ -217,9 +217,11 @@ def test_window__tells_undefined_from_failed_missing_and_excluded() -> None:
     whole = plane()
     whole.value[0, :] = np.nan
     whole.status[0, :3] = CellStatus.NOT_RUN, CellStatus.FAILED, CellStatus.EXCLUDED
+    whole.value[1, 0], whole.status[1, 0] = np.nan, CellStatus.SKIPPED
     states = window_of(whole).states
     assert states[0].tolist() == [CellState.MISSING, CellState.FAILED, CellState.EXCLUDED, CellState.UNDEFINED]
-    assert (states[1:] == CellState.VALUE).all()
+    assert states[1, 0] == CellState.SKIPPED
+    assert (states[1:].ravel()[1:] == CellState.VALUE).all()
 
 
 def test_window__cuts_every_array_alike() -> None:

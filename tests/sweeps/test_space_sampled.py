@@ -27,7 +27,7 @@ def sample(forms=FORMS, **search):
     return sample_points(forms, DECLARED, Search(**{"method": "random", "n": 200, **search}), {"limit": 100})
 
 
-@pytest.mark.parametrize("method", ["random", "sobol"])
+@pytest.mark.parametrize("method", ["random", "sobol", "lhs"])
 def test_sampling__is_distinct_typed_and_within_its_axes(method):
     axes, points = sample(method=method)
     assert points.n_points == 200
@@ -47,7 +47,7 @@ def test_sampling__is_distinct_typed_and_within_its_axes(method):
         assert axis.values.tolist() == sorted(set(points.columns[axis.name].tolist()))
 
 
-@pytest.mark.parametrize("method", ["random", "sobol"])
+@pytest.mark.parametrize("method", ["random", "sobol", "lhs"])
 def test_sampling__repeats_for_the_same_space_and_seed_alone(method):
     def columns(forms=FORMS, **search):
         return {name: column.tolist() for name, column in sample(forms, method=method, **search)[1].columns.items()}
@@ -102,6 +102,21 @@ def test_sobol__spreads_more_evenly_than_random():
         return int((cells == 0).sum())
 
     assert emptiness("sobol") < emptiness("random") / 3
+
+
+def test_latin_hypercube__has_one_point_in_each_layer_of_every_axis():
+    forms = {"band": Interval(low=0.5, high=2.0), "fast": Interval(low=1, high=50)}
+    _, points = sample(forms, method="lhs", n=50)
+    assert np.floor((points.columns["band"] - 0.5) / 1.5 * 50).astype(int).tolist() != list(range(50))
+    assert sorted(np.floor((points.columns["band"] - 0.5) / 1.5 * 50).astype(int).tolist()) == list(range(50))
+    assert sorted(points.columns["fast"].tolist()) == list(range(1, 51))
+
+
+@pytest.mark.parametrize("n", [1, 20, 63, 200])
+def test_latin_hypercube__fills_up_what_a_condition_leaves_out(n):
+    _, points = sample(method="lhs", n=n, where="fast < 50")
+    assert (points.n_points, points.columns["fast"].max() < 50) == (n, True)
+    assert len({tuple(points.point(row).items()) for row in range(n)}) == n
 
 
 def test_log_scale__draws_each_decade_alike():

@@ -161,6 +161,32 @@ def test_canonical__changes_with_what_matters(other):
     assert parse_spec(other).canonical() != parse_spec(BASE).canonical()
 
 
+@pytest.mark.parametrize(
+    ("short", "long", "other"),
+    [
+        ('"bayes"\nn = 50', '"bayes"\nn = 50\nbatch = 32\nseed = 0', '"bayes"\nn = 50\nbatch = 16'),
+        (
+            '"halving"\nn = 50\nrungs = 3',
+            '"halving"\nn = 50\nrungs = 3\neta = 3\ninitial = "lhs"\nseed = 0',
+            '"halving"\nn = 50\nrungs = 3\neta = 2',
+        ),
+        ('"lhs"\nn = 50', '"lhs"\nn = 50\nseed = 0', '"sobol"\nn = 50'),
+    ],
+)
+def test_canonical__of_a_search_has_its_defaults(short, long, other):
+    made = [parse_spec(BASE.replace('"grid"', text)).canonical() for text in (short, long, other)]
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("search", ['"bayes"\nn = 50', '"halving"\nn = 50\nrungs = 3'])
+def test_search_that_learns__is_refused_where_every_bar_is_a_test(search):
+    text = BASE.replace('"grid"', search).replace('method = "holdout"\ntest = "20%"', 'method = "kfold"\nn = 4')
+    assert 'method = "kfold"' in text
+    (problem,) = problems_of(text)
+    assert problem.startswith("search.method: a ")
+    assert "kfold tests every bar; take folds.method holdout or walk_forward" in problem
+
+
 def test_canonical__of_a_file_is_its_name_and_not_its_place(tmp_path):
     example = next(path for path in EXAMPLES if path.stem == "user-strategy")
     moved = tmp_path / "elsewhere.toml"
@@ -266,6 +292,21 @@ def test_spec__says_every_problem_at_once_with_its_place_and_the_nearest_name():
         ("fast < slow", "fast < sloow", "search.where: no setting 'sloow'; did you mean 'slow'"),
         ('method = "grid"', "seed = 3", "search: a grid takes no n and no seed"),
         ('method = "grid"', 'method = "sobol"', "search: a sobol search needs n"),
+        ('method = "grid"', 'method = "lhs"\nn = 5\nbatch = 2', "search: a lhs search takes no batch"),
+        (
+            'method = "grid"',
+            'method = "halving"\neta = 3\nbatch = 4',
+            "search: a halving search takes no batch; a halving search needs n, .*; halving needs either rungs, or",
+        ),
+        (
+            'method = "grid"',
+            'method = "halving"\ninitial = "grid"\nn = 9\nrungs = 3',
+            "search: a halving of a grid takes no n",
+        ),
+        ('method = "grid"', 'method = "halving"\nn = 9\nrungs = 1', "search.rungs: must be greater than or equal to 2"),
+        ('method = "grid"', 'method = "halving"\nn = 9\nmin_history = "x"', "search.min_history: a length must be"),
+        ('method = "grid"', 'method = "bayes"\nn = 30000', "search: a bayes search takes at most 20,000 points"),
+        ('method = "grid"', 'method = "bayse"\nn = 30', "search.method: must be .*did you mean 'bayes'"),
         ('method = "grid"', 'method = "random"\nn = 5\nseed = -1', "search.seed: must be greater than or equal to 0"),
         ('method = "grid"', 'method = "random"\nn = 5\nseed = "x"', "search.seed: must be a valid integer; found 'x'"),
         ('method = "grid"', f'method = "random"\nn = 5\nseed = {2**70}', "search.seed: "),

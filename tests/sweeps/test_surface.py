@@ -70,6 +70,23 @@ def test_plane__tells_missing_failed_and_excluded_apart() -> None:
     assert [CellStatus(code).name for code in (0, 1, 2, 3)] == ["VALUE", "NOT_RUN", "FAILED", "EXCLUDED"]
 
 
+def test_plane__tells_not_promoted_from_failed_and_missing() -> None:
+    place = geometry(axes=(FAST, SLOW))
+    array, state, trials = slices([1.0, *[np.nan] * 11], [0, 4, 2, 4, 4, 1, 4, 4, 2, 2, 4, 4])
+    array, state, trials = (part.reshape(2, 6) for part in (array, state, trials))
+    found = plane(place, array, state, trials, x="slow", y="fast")
+    names = [[CellStatus(int(code)).name for code in row] for row in found.status]
+    assert names == [["VALUE", "SKIPPED"], ["FAILED", "SKIPPED"], ["SKIPPED", "NOT_RUN"]]
+
+
+def test_plane__leaves_out_points_that_are_not_chosen_yet() -> None:
+    drawn = Axis("fast", np.array([5, 10]), "integer", sampled=True)
+    place = Geometry.of((drawn,), Points(4, {"fast": np.array([5, 10, 5, 5])}), 2)
+    found = plane(place, *slices([1.0, 2.0, np.nan, np.nan], [0, 0, 1, 1]), x="fast")
+    assert (found.x_values.tolist(), found.n_planned.tolist()) == ([5, 10], [[1, 1]])
+    assert found.status.tolist() == [[0, 0]]
+
+
 def test_plane__pins_an_axis_and_names_a_wrong_value() -> None:
     found = plane(geometry(), *slices(np.arange(12.0)), x="fast", y="slow", at={"fill": "close"})
     np.testing.assert_array_equal(found.value, [[1, 5, 9], [3, 7, 11]])
