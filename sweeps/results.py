@@ -311,7 +311,7 @@ class Run:
             self.geometry,
             self._table.measures[name].reshape(shape)[slices],
             self.state.reshape(shape)[slices],
-            np.arange(self.plan.n_trials).reshape(shape)[slices],
+            np.array(slices, np.int64) * self.plan.n_points,
             x=x,
             y=y,
             measure=name,

@@ -1,40 +1,33 @@
 """Many rows become a plane: reduced to two axes, with what is missing, failed or excluded told apart.
 
-Pure arrays; nothing here knows a store. Values are numbers that trials have: nothing is interpolated.
+Pure arrays; nothing here knows a store. A plane of more values than asked for pools neighbouring ones: the reduction is
+then over all trials behind a square, never a reduction of reductions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
-from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.engine import Points
 from quantbot.errors import InputError
-from quantbot.parameters import Value, nearest
-from quantbot.selection.plateau import Grid, Score, choose, neighbourhoods
+from quantbot.parameters import Value
 from quantbot.selection.plateau import nanmedian as nanmedian  # a public name of this module too
-from sweeps.trial import Axis
+from sweeps.geometry import MAX_BINS as MAX_BINS
+from sweeps.geometry import CellStatus as CellStatus
+from sweeps.geometry import Geometry as Geometry
+from sweeps.plateau import Plateau as Plateau
+from sweeps.plateau import neighbourhood as neighbourhood
+from sweeps.plateau import outline as outline
+from sweeps.plateau import plateau as plateau
+from sweeps.reduction import Floats, Request, reduce_grid, reduce_points
+from sweeps.reduction import How as How
 
-How = Literal["median", "mean", "min", "max"]
-MAX_BINS = 24  # of a sampled axis: points are binned by quantile, since hardly two share a value
-_MAX_SPARSENESS = 64  # cells per point beyond which a grid is laid out point by point
-
-
-class CellStatus(IntEnum):
-    """What a cell of a surface stands for."""
-
-    VALUE = 0
-    NOT_RUN = 1
-    FAILED = 2
-    EXCLUDED = 3  # by the spec's `where`
-    SKIPPED = 4  # not promoted by the search: never run, and never will be
-    LOCKED = 5  # the test of a locked holdout that nobody looked at
+Window = tuple[tuple[int, int], tuple[int, int]]
+MAX_CELLS = 200  # values of an axis that a map shows one by one; more are pooled (app.md, section 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +41,7 @@ class Plane:
     how
         The reduction over all trials behind a cell. "max" shows the best of many: title it so.
     x_values, y_values
-        Shape (n_x,) and (n_y,): numbers or text; for sampled axes the middle of each bin.
+        Shape (n_x,) and (n_y,): numbers or text; of pooled neighbours the middle one.
     value
         Shape (n_y, n_x); NaN where no trial behind the cell has a value.
     n_trials, n_planned
@@ -58,6 +51,16 @@ class Plane:
     argbest
         Shape (n_y, n_x): index of the best trial behind the cell by the measure's direction ("min" and "max": of the
         trial that is shown); the lowest of equals; -1 where there is none.
+    x_edges, y_edges
+        Shape (n_x + 1,) and (n_y + 1,): cell `i` holds the axis's values with index ``edges[i]`` up to, not with,
+        ``edges[i + 1]``; of a drawn axis the ranks of its distinct values.
+    x_axis, y_axis
+        Every value of the axes, whatever the window.
+    counts
+        How many trials are in which state: all that are reduced, whatever the window. Points of the grid that `where`
+        leaves out count as excluded.
+    n_undefined
+        How many of the trials with a row have no number.
     """
 
     x: str
@@ -66,267 +69,119 @@ class Plane:
     how: How
     x_values: NDArray[Any]
     y_values: NDArray[Any]
-    value: NDArray[np.float64]
+    value: Floats
     n_trials: NDArray[np.int64]
     n_planned: NDArray[np.int64]
     status: NDArray[np.uint8]
     argbest: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """A point whose neighbours are good too.
-
-    Attributes
-    ----------
-    point_index, point
-        The point, and its settings.
-    value
-        The measure at the point itself.
-    score
-        What the point was chosen for: the median, or what was asked for, over itself and its neighbours.
-    worst
-        The worst among itself and its neighbours.
-    n_neighbours
-        Neighbours with a value, one step away on any axis.
-    """
-
-    point_index: int
-    point: dict[str, Value]
-    value: float
-    score: float
-    worst: float
-    n_neighbours: int
-
-
-@dataclass(frozen=True, eq=False)
-class Geometry:
-    """Where the points of a plan lie on its axes.
-
-    Attributes
-    ----------
-    digits
-        For each axis, shape (n_points,): index of the point's value, or of its bin when the axis is sampled.
-    sizes
-        Number of values (or bins) of each axis.
-    labels
-        For each axis, the values, or the middles of the bins.
-    n_known
-        Points that are chosen already: all, but for a Bayesian search that is not finished.
-    """
-
-    axes: tuple[Axis, ...]
-    points: Points
-    digits: tuple[NDArray[np.int64], ...]
-    sizes: tuple[int, ...]
-    labels: tuple[NDArray[Any], ...]
-    n_known: int
-
-    @classmethod
-    def of(cls, axes: Sequence[Axis], points: Points, n_known: int | None = None) -> Geometry:
-        """Place the points.
-
-        Parameters
-        ----------
-        n_known
-            The points from this one on are not chosen yet: they lie nowhere.
-        """
-        n_known = points.n_points if n_known is None else n_known
-        placed = [_place(axis, points.columns[axis.name][:n_known]) for axis in axes]
-        unknown = np.zeros(points.n_points - n_known, np.int64)
-        return cls(
-            tuple(axes),
-            points,
-            tuple(np.concatenate([digits, unknown]) for digits, _ in placed),
-            tuple(len(labels) for _, labels in placed),
-            tuple(labels for _, labels in placed),
-            n_known,
-        )
+    x_edges: NDArray[np.int64]
+    y_edges: NDArray[np.int64]
+    x_axis: NDArray[Any]
+    y_axis: NDArray[Any]
+    counts: Mapping[CellStatus, int]
+    n_undefined: int
 
     @property
-    def grid(self) -> Grid:
-        """The points as `quantbot.selection` takes them: a word has no neighbours."""
-        return Grid(self.digits, self.sizes, tuple(axis.kind != "choice" for axis in self.axes))
-
-    @property
-    def sampled(self) -> bool:
-        """Whether the points are draws, not a grid."""
-        return any(axis.sampled for axis in self.axes)
-
-    @property
-    def dense(self) -> bool:
-        """Whether the points fill enough of the grid for an array with one dimension per axis."""
-        n_cells = float(np.prod([float(size) for size in self.sizes])) if self.sizes else 1.0
-        return not self.sampled and n_cells <= max(_MAX_SPARSENESS * self.points.n_points, 4096)
-
-    @cached_property
-    def cells(self) -> NDArray[np.int64]:
-        """Shape (n_points,): place of each point in the flattened grid, the last axis fastest."""
-        if not self.axes:
-            return np.zeros(self.points.n_points, np.int64)
-        return np.asarray(np.ravel_multi_index(self.digits, self.sizes), dtype=np.int64)
-
-    def index(self, name: str) -> int:
-        """Return which axis is called `name`."""
-        names = [axis.name for axis in self.axes]
-        if name not in names:
-            raise InputError(f"no axis {name!r}; this run varies {', '.join(names) or 'nothing'}{nearest(name, names)}")
-        return names.index(name)
-
-    def pinned(self, at: Mapping[str, Value]) -> NDArray[np.bool_]:
-        """Return which points have these values; an axis that was sampled is pinned to a bin's middle."""
-        mask = np.arange(self.points.n_points) < self.n_known
-        for name, wanted in at.items():
-            axis = self.index(name)
-            found = np.flatnonzero(self.labels[axis] == wanted)
-            if not found.size:
-                some = ", ".join(str(value) for value in self.labels[axis][:8].tolist())
-                raise InputError(
-                    f"axis {name} has no value {wanted!r}; it has {some}{', ...' * (self.sizes[axis] > 8)}"
-                )
-            mask &= self.digits[axis] == found[0]
-        return mask
+    def pooled(self) -> bool:
+        """Whether a cell stands for several values of an axis."""
+        return bool((np.diff(self.x_edges) > 1).any() or (np.diff(self.y_edges) > 1).any())
 
 
 def plane(
     geometry: Geometry,
-    values: NDArray[np.float64],
+    values: Floats,
     state: NDArray[np.uint8],
-    trials: NDArray[np.int64],
+    firsts: NDArray[np.int64],
     *,
     x: str,
     y: str = "",
     measure: str = "",
     how: How = "median",
+    q: float = 0.5,
     better: int = 1,
     at: Mapping[str, Value] | None = None,
+    keep: NDArray[np.bool_] | None = None,
+    window: Window | None = None,
+    most: int | None = None,
 ) -> Plane:
     """Reduce a measure to two axes.
 
     Parameters
     ----------
-    values, state, trials
-        Shape (n_slices, n_points): the measure, the `CellStatus` and the index of each trial; a slice is one asset in
-        one fold.
+    values, state
+        Shape (n_slices, n_points): the measure and the `CellStatus` of each trial; a slice is one asset in one fold.
+    firsts
+        Shape (n_slices,): the index of each slice's first trial.
+    q
+        Which quantile, in [0, 1], when `how` is "quantile"; between two numbers it is linear.
     at
         Values at which other axes are pinned; those not named are reduced over.
+    keep
+        Shape (n_points,): points that count; the others are treated as if they weren't there.
+    window
+        Half-open ranges of indices of x and y to show; all where not said.
+    most
+        Values of an axis that are shown one by one; more are pooled. All where not said, and always for words; drawn
+        numbers are binned by quantile in `MAX_BINS` where not said.
     """
     if how not in get_args(How):
         raise InputError(f"how must be one of {', '.join(get_args(How))}; found {how!r}")
+    if not 0 <= q <= 1:
+        raise InputError(f"q must be between 0 and 1; found {q}")
     if x == y:
         raise InputError(f"x and y must be two axes, were both {x!r}")
-    column, row = geometry.index(x), geometry.index(y) if y else -1
-    n_x, n_y = geometry.sizes[column], geometry.sizes[row] if y else 1
-    cell = geometry.digits[column] + (n_x * geometry.digits[row] if y else 0)
-    keep = geometry.pinned(at or {})
-    cells = np.broadcast_to(cell[keep], (values.shape[0], int(keep.sum()))).ravel()
-    found = _reduce(
-        cells, values[:, keep].ravel(), state[:, keep].ravel(), trials[:, keep].ravel(), n_y * n_x, how, better
+    geometry.index(x)
+    x_axis = geometry.scale(x)[1]
+    y_axis = geometry.scale(y)[1] if y else np.zeros(1)
+    x_edges, y_edges = (
+        _edges(geometry, name, len(axis), part, most)
+        for name, axis, part in zip((x, y), (x_axis, y_axis), window or (None, None), strict=True)
     )
-    value, n_trials, n_planned, status, argbest = (array.reshape(n_y, n_x) for array in found)
-    y_values = geometry.labels[row] if y else np.zeros(1)
-    return Plane(x, y, measure, how, geometry.labels[column], y_values, value, n_trials, n_planned, status, argbest)
+    request = Request(geometry, values, state, firsts, x, y, how, q, better, at or {}, keep, x_edges, y_edges)
+    cells = reduce_grid(request) if geometry.in_order else reduce_points(request)
+    shape = len(y_edges) - 1, len(x_edges) - 1
+    value, n_trials, n_planned, status, argbest = (array.reshape(shape) for array in cells.arrays)
+    x_values, y_values = (
+        axis[(edges[:-1] + edges[1:] - 1) // 2] for axis, edges in ((x_axis, x_edges), (y_axis, y_edges))
+    )
+    return Plane(
+        x, y, measure, how, x_values, y_values, value, n_trials, n_planned, status, argbest,
+        x_edges, y_edges, x_axis, y_axis, cells.counts, cells.n_undefined,
+    )  # fmt: skip
 
 
-def plateau(
-    geometry: Geometry, values: NDArray[np.float64], *, better: int = 1, how: Score = "median"
-) -> Plateau | None:
-    """Return the point with the best neighbourhood, or None when no point has a value or the points are no grid.
-
-    Parameters
-    ----------
-    values
-        Shape (n_points,): one number per point; NaN where there is none.
-    how
-        Score a point by the median, the worst, the mean or the CVaR of itself and its neighbours: see
-        `quantbot.selection.plateau`, which also says what a neighbour is and why a corner is not chosen.
-    """
-    if geometry.sampled:
-        return None
-    found = choose(geometry.grid, values, better=better, how=how)
-    if found is None:
-        return None
-    point = geometry.points.point(found.point)
-    return Plateau(found.point, point, found.value, found.score, found.worst, found.n_neighbours)
-
-
-def neighbourhood(
-    geometry: Geometry, values: NDArray[np.float64], *, better: int = 1
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return for each point the median and the worst over itself and its neighbours, and how many neighbours count.
+def colour_limits(values: Floats, *, signed: bool) -> tuple[float, float]:
+    """Return the ends of a measure's colour scale: the 2nd and 98th percentile, symmetric about 0 if it is signed.
 
     Parameters
     ----------
     values
-        Shape (n_points,): one number per point of a grid; NaN where there is none, and for no neighbour.
-
-    Returns
-    -------
-    Each of shape (n_points,); what a neighbour is says `plateau`.
+        Every value of the whole run, so that colours stay put while controls move; NaN is left out.
     """
-    found = neighbourhoods(geometry.grid, values, better=better, how="median")
-    return found.score, found.worst, found.n_neighbours
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return (-1.0, 1.0) if signed else (0.0, 1.0)
+    low, high = (float(limit) for limit in np.percentile(finite, [2, 98]))
+    if signed:
+        reach = max(abs(low), abs(high)) or 1.0
+        return -reach, reach
+    if low == high:
+        return low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    return low, high
 
 
-def _reduce(
-    cells: NDArray[np.int64],
-    values: NDArray[np.float64],
-    state: NDArray[np.uint8],
-    trials: NDArray[np.int64],
-    n_cells: int,
-    how: How,
-    better: int,
-) -> tuple[NDArray[Any], ...]:
-    """Reduce trials to cells by one sort."""
-    done = state == CellStatus.VALUE
-    n_planned = np.bincount(cells, minlength=n_cells)
-    n_trials = np.bincount(cells[done], minlength=n_cells)
-    n_failed = np.bincount(cells[state == CellStatus.FAILED], minlength=n_cells)
-    n_skipped = np.bincount(cells[state == CellStatus.SKIPPED], minlength=n_cells)
-    n_locked = np.bincount(cells[state == CellStatus.LOCKED], minlength=n_cells)
-    conditions = {
-        CellStatus.VALUE: n_trials > 0,
-        CellStatus.EXCLUDED: n_planned == 0,
-        CellStatus.FAILED: n_failed == n_planned,
-        CellStatus.SKIPPED: n_failed + n_skipped == n_planned,
-        CellStatus.LOCKED: n_locked == n_planned,
-    }
-    status = np.select(list(conditions.values()), [int(code) for code in conditions], int(CellStatus.NOT_RUN))
-    status = status.astype(np.uint8)
-    value = np.full(n_cells, np.nan)
-    argbest = np.full(n_cells, -1, np.int64)
-    usable = done & np.isfinite(values)
-    if usable.any():
-        cells, values, trials = cells[usable], values[usable], trials[usable]
-        sign = {"max": 1.0, "min": -1.0}.get(how, -1.0 if better < 0 else 1.0)
-        order = np.lexsort((trials, -sign * values, cells))
-        cells, values, trials = cells[order], values[order], trials[order]
-        starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]])
-        counts = np.diff(np.r_[starts, len(cells)])
-        at = cells[starts]
-        argbest[at] = trials[starts]
-        if how == "mean":
-            value[at] = np.add.reduceat(values, starts) / counts
-        elif how == "median":
-            value[at] = 0.5 * (values[starts + (counts - 1) // 2] + values[starts + counts // 2])
-        else:
-            value[at] = values[starts]
-    return value, n_trials, n_planned, status, argbest
-
-
-def _place(axis: Axis, column: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return the digit of each point on one axis, and the axis's labels."""
-    distinct, digits = np.unique(column, return_inverse=True)
-    if axis.sampled and axis.kind != "choice" and len(distinct) > MAX_BINS:
-        edges = np.unique(np.quantile(column, np.linspace(0, 1, MAX_BINS + 1)[1:-1]))
-        digits = np.searchsorted(edges, column, side="right")
-        middles = [
-            np.median(column[digits == bin_]) if (digits == bin_).any() else np.nan for bin_ in range(len(edges) + 1)
-        ]
-        return digits.astype(np.int64), np.array(middles)
+def _edges(
+    geometry: Geometry, name: str, n_values: int, part: tuple[int, int] | None, most: int | None
+) -> NDArray[np.int64]:
+    """Return where the cells of an axis begin and end."""
+    start, stop = (0, n_values) if part is None else (max(part[0], 0), min(part[1], n_values))
+    if stop <= start:
+        raise InputError(f"the window of axis {name} must have a value of 0 to {n_values}; found {part}")
+    axis = geometry.axes[geometry.index(name)] if name else None
+    if axis is None or axis.kind == "choice":
+        return np.arange(start, stop + 1)
     if axis.sampled:
-        return digits.astype(np.int64), distinct
-    # In the axis's own order (a choice keeps the spec's), and with values that `where` left no point of.
-    order = np.argsort(axis.values, kind="stable")
-    at = np.searchsorted(axis.values, column, sorter=order)
-    return order[at].astype(np.int64), axis.values
+        n_bins = min(MAX_BINS if most is None else most, stop - start)
+        return start + np.arange(n_bins + 1) * (stop - start) // n_bins
+    step = 1 if most is None else -(-(stop - start) // most)
+    return np.append(np.arange(start, stop, step), stop)

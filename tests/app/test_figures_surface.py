@@ -209,7 +209,23 @@ def plane(n_x: int = 4, n_y: int = 3) -> Plane:
     status = np.zeros((n_y, n_x), np.uint8)
     best = np.arange(n_x * n_y).reshape(n_y, n_x)
     return Plane(
-        "fast", "slow", "sharpe", "median", drawn.x_values, drawn.y_values, drawn.value, counts, counts, status, best
+        "fast",
+        "slow",
+        "sharpe",
+        "median",
+        drawn.x_values,
+        drawn.y_values,
+        drawn.value,
+        counts,
+        counts,
+        status,
+        best,
+        np.arange(n_x + 1),
+        np.arange(n_y + 1),
+        drawn.x_values,
+        drawn.y_values,
+        {},
+        0,
     )
 
 
