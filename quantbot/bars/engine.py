@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quantbot.bars import rows as row_measures
 from quantbot.bars.alike import alike
 from quantbot.bars.columns import BUDGET_BYTES, Series, Wanted, batches, wanted
-from quantbot.bars.execution import EXECUTION, SECTION, Route, prices, routes, setting
+from quantbot.bars.execution import EXECUTION, SECTION, Prices, Route, routes, setting
 from quantbot.bars.generate import LANES, TILE, Layout, Signature
 from quantbot.bars.lanes import Trials, UserCodeError, Window, step_alone, step_together
 from quantbot.bars.template import STATE
@@ -124,11 +124,12 @@ class Run:
                 f"points vary {unknown[0]!r}, which {self.strategy.name} on bars has not"
                 f"{nearest(unknown[0], self.settings)}"
             )
-        self.prices = prices(self.settings, points)
+        self.prices = Prices(self.settings, points)
         self.series = Series(data, window)
         self.status = np.zeros(len(points), dtype=np.uint8)
         self.reasons: dict[int, str] = {}
-        self.columns = {name: np.full(len(points), np.nan) for name in row_measures.names(self.groups)}
+        names = row_measures.names(self.groups)
+        self.columns = dict(zip(names, np.full((len(names), len(points)), np.nan), strict=True))
         self.returns: Floats | None = None  # shape (n_points, n_bars), filled where somebody puts it here
 
     def rows(self) -> Rows:

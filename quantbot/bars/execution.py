@@ -33,7 +33,7 @@ Ruin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,34 +207,54 @@ def setting(settings: Mapping[str, Value], points: Points, name: str) -> NDArray
     return column
 
 
-def prices(settings: Mapping[str, Value], points: Points) -> dict[str, Floats]:
-    """Return what kernels need of the execution settings for each point, by the template's names."""
+class Prices:
+    """What kernels need of the execution settings for each point, by the template's names; computed when asked for."""
 
-    def of(name: str) -> Floats:
-        return setting(settings, points, f"{SECTION}.{name}").astype(np.float64, copy=False)
+    def __init__(self, settings: Mapping[str, Value], points: Points) -> None:
+        self._settings, self._points = settings, points
+        self._known: dict[str, Floats] = {}
 
-    moved = (of("half_spread_bps") + of("slippage_bps")) * 1e-4
-    fee_rate = of("fee_bps") * 1e-4
-    limit = of("max_exposure")
-    direction = setting(settings, points, f"{SECTION}.direction")
-    return {
-        "buy": 1.0 + moved,
-        "sell": 1.0 - moved,
-        "fee_rate": fee_rate,
-        "fee_unit": of("fee_per_unit"),
-        "fee_fixed": of("fee_fixed"),
-        "entry_cost": 1.0 / ((1.0 + moved) * (1.0 + fee_rate)),
-        "exit_cost": (1.0 - moved) * (1.0 - fee_rate),
-        "entry_value": 1.0 / (1.0 + fee_rate),
-        "limit": limit,
-        "lowest": np.where(direction == "long_only", 0.0, -limit),
-        "highest": np.where(direction == "short_only", 0.0, limit),
-        "band": of("rebalance_band"),
-        "size_value": of("size_value"),
-        "lot": of("lot_size"),
-        "minimum": of("minimum_units"),
-        "stop_loss": of("stop_loss"),
-        "take_profit": of("take_profit"),
-        "trailing": of("trailing_stop"),
-        "initial_cash": of("initial_cash"),
-    }
+    def __getitem__(self, name: str) -> Floats:
+        """Return one of them, shape (n_points,)."""
+        if name not in self._known:
+            self._known[name] = _PRICES[name](self) if name in _PRICES else self.setting(_PLAIN[name])
+        return self._known[name]
+
+    def setting(self, name: str) -> Floats:
+        """Return a numeric setting of the section for each point."""
+        return setting(self._settings, self._points, f"{SECTION}.{name}").astype(np.float64, copy=False)
+
+    def is_direction(self, word: str) -> NDArray[np.bool_]:
+        """Return which points trade in this direction."""
+        found: NDArray[np.bool_] = setting(self._settings, self._points, f"{SECTION}.direction") == word
+        return found
+
+    @property
+    def moved(self) -> Floats:
+        """By which fraction an order moves its price against itself."""
+        return (self.setting("half_spread_bps") + self.setting("slippage_bps")) * 1e-4
+
+
+_PRICES: Mapping[str, Callable[[Prices], Floats]] = {
+    "buy": lambda of: 1.0 + of.moved,
+    "sell": lambda of: 1.0 - of.moved,
+    "fee_rate": lambda of: of.setting("fee_bps") * 1e-4,
+    "entry_cost": lambda of: 1.0 / (of["buy"] * (1.0 + of["fee_rate"])),
+    "exit_cost": lambda of: of["sell"] * (1.0 - of["fee_rate"]),
+    "entry_value": lambda of: 1.0 / (1.0 + of["fee_rate"]),
+    "lowest": lambda of: np.where(of.is_direction("long_only"), 0.0, -of["limit"]),
+    "highest": lambda of: np.where(of.is_direction("short_only"), 0.0, of["limit"]),
+}
+_PLAIN = {
+    "fee_unit": "fee_per_unit",
+    "fee_fixed": "fee_fixed",
+    "limit": "max_exposure",
+    "band": "rebalance_band",
+    "size_value": "size_value",
+    "lot": "lot_size",
+    "minimum": "minimum_units",
+    "stop_loss": "stop_loss",
+    "take_profit": "take_profit",
+    "trailing": "trailing_stop",
+    "initial_cash": "initial_cash",
+}

@@ -81,7 +81,7 @@ def step_together(
     columns: list[Any] = []
     for (series, rows, _), kind in zip(trials.matrices, kinds, strict=True):
         columns += [series, rows[lanes], kind, aligned(series.shape[0] * TILE)]
-    state = packed([values[lanes] for values in start(layout, trials)], n_batches)
+    state = packed(list(start(layout, trials)[:, lanes]), n_batches)
     kept = np.empty(window.n_bars * lanes.shape[0] if returns else 1)
     kernel(
         *window.arguments(),
@@ -109,7 +109,7 @@ def step_alone(
     bars = window.arguments()
     if plain_python:
         bars = tuple(value.tolist() if isinstance(value, np.ndarray) else value for value in bars)
-    states = np.stack(start(layout, trials), axis=1)
+    states = start(layout, trials).T.copy()
     kept = np.empty((trials.n, window.n_bars if returns else 1))
     warm = trials.warm
     room = 3 * max(TILE, ALONE_TILE)  # for a tile's positions, growths and factors, whatever the form of the kernel
@@ -130,11 +130,14 @@ def step_alone(
     return sums, kept if returns else None
 
 
-def start(layout: Layout, trials: Trials) -> list[Floats]:
-    """Return each state at the window's start, shape (n_trials,): flat, all in cash."""
+def start(layout: Layout, trials: Trials) -> Floats:
+    """Return each state at the window's start, shape (n_states, n_trials): flat, all in cash."""
     first: Mapping[str, tuple[float | None, bool]] = STATE
-    values = [first[name][0] for name in layout.states]
-    return [trials.initial_cash if value is None else np.full(trials.n, value) for value in values]
+    states = np.empty((len(layout.states), trials.n))
+    for state, name in zip(states, layout.states, strict=True):
+        value = first[name][0]
+        state[:] = trials.initial_cash if value is None else value
+    return states
 
 
 def packed(values: list[NDArray[Any]], n_batches: int, dtype: Any = np.float64) -> NDArray[Any]:

@@ -21,8 +21,9 @@ import numpy as np
 from quantbot.kernels import jit
 from quantbot.market import Floats
 from quantbot.strategies.fingerprint import attributes, is_ours, plain, references
+from quantbot.strategies.kernels_scan import WIDTH, prefix_sums, suffix_sums
 
-LONG = 12  # windows from which it pays to split the loop of a mean
+LONG = 12  # windows from which it pays to add four values at a time
 AHEAD = 2**62 - 1  # an index masked with it can't be negative: no test for Python's counting from the end
 
 
@@ -87,8 +88,44 @@ def mean(values: Floats, window: int, out: Floats) -> None:
     n = values.shape[0]
     out[: min(window - 1, n)] = np.nan
     share = 1.0 / window  # of a sum of differences: a product is as exact as a quotient there, and quicker
-    tail = np.zeros(window + 1)  # sums over the tails of the last block, about its last value
-    fresh = np.zeros(window + 1)  # over those of this one
+    if window < LONG:
+        _short_mean(values, window, share, out)
+        return
+    # Room at the end for what is written four at a time, at the beginning of `tails` and `whole` too.
+    heads = np.zeros(window + WIDTH)
+    tails = np.zeros(window + 2 * WIDTH)  # sums over the tails of the last block, about its last value
+    fresh = np.zeros(window + 2 * WIDTH)  # over those of this one
+    whole = np.zeros(window + 2 * WIDTH)  # a block whose four values at either end may not be read where they are
+    last = 0.0
+    for start in range(0, n, window):
+        size = min(window, n - start)
+        first = values[start & AHEAD]
+        end = values[(start + size - 1) & AHEAD]
+        step = last - first
+        source, at = values, start
+        if start == 0 or start + window + WIDTH > n:
+            whole[WIDTH : WIDTH + size] = values[start : start + size]
+            source, at = whole, WIDTH
+        head = 0.0
+        back = 0.0
+        for i in range(0, size, WIDTH):  # both chains of additions at once
+            head = prefix_sums(source, at + i, first, head, heads, i)
+            back = suffix_sums(source, at + size - WIDTH - i, end, back, fresh, size - i)
+        if start > 0:
+            for i in range(size):
+                joined = tails[(i + 1 + WIDTH) & AHEAD] + step * (window - 1 - i) + heads[i]
+                out[(start + i) & AHEAD] = first + joined * share
+        elif size == window:
+            out[window - 1] = first + heads[window - 1] * share
+        tails, fresh = fresh, tails
+        last = end
+
+
+@jit
+def _short_mean(values: Floats, window: int, share: float, out: Floats) -> None:
+    """Write the means of a window that is too short for four values at a time."""
+    n = values.shape[0]
+    tail = np.zeros(window + 1)
     last = 0.0
     for start in range(0, n, window):
         size = min(window, n - start)
@@ -97,32 +134,14 @@ def mean(values: Floats, window: int, out: Floats) -> None:
         step = last - first
         head = 0.0
         back = 0.0
-        if start == 0:
-            for i in range(size):
-                head += values[i] - first
-                back += values[(size - 1 - i) & AHEAD] - end
-                tail[(size - 1 - i) & AHEAD] = back
-            if size == window:
-                out[window - 1] = first + head * share
-        elif window < LONG:
-            for i in range(size):
-                head += values[(start + i) & AHEAD] - first
-                joined = tail[(i + 1) & AHEAD] + step * (window - 1 - i) + head
+        for i in range(size):
+            head += values[(start + i) & AHEAD] - first
+            joined = tail[(i + 1) & AHEAD] + step * (window - 1 - i) + head
+            if start > 0 or i == window - 1:
                 out[(start + i) & AHEAD] = first + joined * share
-            for i in range(size - 1, 0, -1):
-                back += values[(start + i) & AHEAD] - end
-                tail[i & AHEAD] = back
-        else:  # both chains of additions at once, then a loop without one: quicker but for the loops' own cost
-            for i in range(size):
-                head += values[(start + i) & AHEAD] - first
-                out[(start + i) & AHEAD] = head
-                back += values[(start + size - 1 - i) & AHEAD] - end
-                fresh[(size - 1 - i) & AHEAD] = back
-            for i in range(size):
-                joined = tail[(i + 1) & AHEAD] + step * (window - 1 - i) + out[(start + i) & AHEAD]
-                out[(start + i) & AHEAD] = first + joined * share
-            for i in range(size):
-                tail[i] = fresh[i]
+        for i in range(size - 1, 0, -1):
+            back += values[(start + i) & AHEAD] - end
+            tail[i & AHEAD] = back
         last = end
 
 
