@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from quantbot.engine import Job, Replay, get_engine
 from quantbot.errors import NotFoundError, ParameterError
 from quantbot.measures import Measure
 from quantbot.parameters import Parameter, Value, nearest
+from quantbot.paths import monthly_returns
 from sweeps.trial import Fold
 
 if TYPE_CHECKING:
@@ -102,17 +102,9 @@ class Backtest:
         A month's return compounds from the equity at the end of the month before, the first one's from the initial
         cash; NaN where there is no bar.
         """
-        equity, months = self.replay.curves["equity"], _months(self.replay.ts_end_ns)
-        ends = np.append(np.flatnonzero(np.diff(months)), months.shape[0] - 1)
-        level = equity[ends]
-        before = np.concatenate([[float(self.settings.get("execution.initial_cash", equity[0]))], level[:-1]])
-        year, month = np.divmod(months[ends], 12)
-        table = np.full((int(year[-1] - year[0]) + 1, 13), math.nan)
-        table[year - year[0], month] = level / before - 1
-        first = np.flatnonzero(np.diff(year, prepend=year[0] - 1))
-        last = np.append(first[1:] - 1, year.shape[0] - 1)
-        table[year[first] - year[0], 12] = level[last] / before[first] - 1
-        return list(range(1970 + int(year[0]), 1971 + int(year[-1]))), table
+        cash = float(self.settings.get("execution.initial_cash", self.replay.curves["equity"][0]))
+        found = monthly_returns(self.replay.ts_end_ns, self.replay.curves["equity"], cash)
+        return list(found.years), np.column_stack([found.returns, found.totals])
 
     def document(self) -> dict[str, Any]:
         """Return what a script reads; measures that are undefined are null."""
@@ -195,12 +187,6 @@ def run_backtest(
         replay=replay,
         remarks=_remarks(left_out, settings),
     )
-
-
-def _months(ts_end_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the month of each bar, counted from January 1970."""
-    months: NDArray[np.int64] = ts_end_ns.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
-    return months
 
 
 def _checked(point: Mapping[str, Value], declared: Mapping[str, Parameter]) -> dict[str, Value]:
