@@ -1,4 +1,4 @@
-"""Two to six trials side by side: what is not the same, by how much they differ, and whether that is more than noise."""
+"""Two to six trials side by side: what is not the same, by how much they differ, and whether it is more than noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quantbot.engine import Points
 from quantbot.errors import InputError, NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Value
-from sweeps.surface import CellStatus, Geometry, How, Plane, plane
+from sweeps.surface import Geometry, How, Plane, plane
 from sweeps.task import judged_folds
 from sweeps.trial import Axis
 

@@ -1,4 +1,4 @@
-"""What lies one step beside a trial, on each axis and in each fold: is it a plateau, and does it hold?"""
+"""What lies one step beside a trial, on each axis and in each fold: a plateau or a spike."""
 
 from __future__ import annotations
 

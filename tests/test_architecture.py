@@ -21,13 +21,13 @@ HOMES = {
     "fsspec": ("datasets/store*.py",),
     "dask": ("sweeps/executors/*.py",),
     "distributed": ("sweeps/executors/*.py",),
-    "streamlit": ("app/streamlit_app.py", "app/reads.py", "app/views/*.py"),
+    "streamlit": ("app/streamlit_app.py", "app/reads*.py", "app/views/*.py"),
     "plotly": ("app/figures/*.py", "app/report.py"),
     "typer": ("app/cli.py", "app/commands/*.py"),
     "pydantic": ("sweeps/spec.py", "sweeps/sections.py", "sweeps/reading.py"),
     "sqlalchemy": ("datasets/ingest/sql.py",),
     "exchange_calendars": ("datasets/calendars.py",),
-    "arch": ("datasets/demo.py", "quantbot/selection/bootstrap.py"),
+    "arch": ("datasets/demo.py", "quantbot/selection/bootstrap.py", "quantbot/selection/paired.py"),
     "optuna": ("sweeps/bayes.py",),
 }
 FORBIDDEN_CALLS = {"eval", "exec"}

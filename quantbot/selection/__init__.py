@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from quantbot.selection.effective import EffectiveTrials, effective_trials
     from quantbot.selection.overfitting import Overfitting, backtest_overfitting, slice_sums
+    from quantbot.selection.paired import Paired, paired_difference
     from quantbot.selection.plateau import Choice, Grid, Neighbourhoods, choose, lone_spikes, neighbourhoods
     from quantbot.selection.sharpe import (
         Moments,
@@ -37,6 +38,7 @@ _MODULES = {
     "bootstrap": ("Interval", "Intervals", "RealityCheck", "bootstrap_intervals", "reality_check", "stepm"),
     "effective": ("EffectiveTrials", "effective_trials"),
     "overfitting": ("Overfitting", "backtest_overfitting", "slice_sums"),
+    "paired": ("Paired", "paired_difference"),
     "plateau": ("Choice", "Grid", "Neighbourhoods", "choose", "lone_spikes", "neighbourhoods"),
     "sharpe": (
         "Moments",
@@ -63,6 +65,7 @@ __all__ = [
     "Moments",
     "Neighbourhoods",
     "Overfitting",
+    "Paired",
     "RealityCheck",
     "aggregation_factor",
     "autocorrelations",
@@ -78,6 +81,7 @@ __all__ = [
     "moments",
     "neighbourhoods",
     "null_variance",
+    "paired_difference",
     "probabilistic_sharpe",
     "reality_check",
     "sharpe_standard_error",
