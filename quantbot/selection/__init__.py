@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from quantbot.lazy import exports
 
 if TYPE_CHECKING:
+    from quantbot.selection.advice import Advice, Evidence, advise
     from quantbot.selection.bootstrap import (
         Interval,
         Intervals,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "advice": ("Advice", "Evidence", "advise"),
     "bootstrap": ("Interval", "Intervals", "RealityCheck", "bootstrap_intervals", "reality_check", "stepm"),
     "effective": ("EffectiveTrials", "effective_trials"),
     "overfitting": ("Overfitting", "backtest_overfitting", "slice_sums"),
@@ -57,8 +59,10 @@ _MODULES = {
 }
 
 __all__ = [
+    "Advice",
     "Choice",
     "EffectiveTrials",
+    "Evidence",
     "Grid",
     "Interval",
     "Intervals",
@@ -67,6 +71,7 @@ __all__ = [
     "Overfitting",
     "Paired",
     "RealityCheck",
+    "advise",
     "aggregation_factor",
     "autocorrelations",
     "backtest_overfitting",
