@@ -1,5 +1,5 @@
 # Each target makes `.venv` and installs what it needs; nothing outside this folder and the package caches is touched.
-.PHONY: demo test test-all lint format bench app clean
+.PHONY: demo test test-all lint format bench bench-folds app clean
 
 PORT ?= 8501
 STORE ?= .quantbot/store
@@ -30,9 +30,12 @@ app: .venv/.extras-demo
 bench: .venv/.extras-dev bench/.env-vectorbt/.installed
 	.venv/bin/python bench/bars.py --peer-python bench/.env-vectorbt/bin/python
 
-bench/.env-vectorbt/.installed: bench/requirements-vectorbt.txt .venv/.extras-dev
-	.venv/bin/uv venv --quiet --allow-existing bench/.env-vectorbt
-	.venv/bin/uv pip install --quiet --python bench/.env-vectorbt/bin/python -r bench/requirements-vectorbt.txt
+bench-folds: .venv/.extras-dev bench/.env-skfolio/.installed
+	.venv/bin/python bench/folds.py --peer-python bench/.env-skfolio/bin/python --check
+
+bench/.env-%/.installed: bench/requirements-%.txt .venv/.extras-dev
+	.venv/bin/uv venv --quiet --allow-existing bench/.env-$*
+	.venv/bin/uv pip install --quiet --python bench/.env-$*/bin/python -r $<
 	touch $@
 
 .venv/.extras-%: pyproject.toml infra/make_venv.sh
