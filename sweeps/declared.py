@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from quantbot.engine import Engine, engine_names, get_engine
-from quantbot.errors import ParameterError, QuantBotError, SpecError
+from quantbot.errors import InputError, ParameterError, QuantBotError, SpecError
 from quantbot.parameters import Parameter, nearest
+from quantbot.selection.pooling import columns_of
 from quantbot.strategies.contract import Strategy
 from sweeps.sections import AxisForm, Folds, Interval, Measures, Objective, Range, Run, Search, Values
 from sweeps.space import range_last
@@ -16,6 +17,7 @@ from sweeps.where import parse_where
 
 MAX_PARAMETERS = 100
 _MOST_VALUES = 5  # of one axis that an error lists
+_POOLING = ("kfold", "cpcv")  # methods whose trains are several folds, taken together from rows
 
 
 def declared_settings(engine: Engine, strategy: Strategy | None) -> dict[str, Parameter]:
@@ -68,7 +70,10 @@ def declaration_problems(parts: Mapping[str, Any], engine: Engine, strategy: Str
     yield from _search_problems(search, parts.get("folds", Folds()))
     if strategy is not None and search.where:
         yield from _where_problems(search.where, declared)
-    yield from _measure_problems(parts.get("measures", Measures()), parts.get("objective", Objective()), engine)
+    measures, objective = parts.get("measures", Measures()), parts.get("objective", Objective())
+    yield from _measure_problems(measures, objective, engine)
+    if parts.get("folds", Folds()).method in _POOLING:
+        yield from _pooling_problems(measures, objective, engine)
 
 
 def _section_problems(
@@ -169,6 +174,22 @@ def _measure_problems(measures: Measures, objective: Objective, engine: Engine) 
         yield f"objective.metric: {metric.name} is of group {metric.group}; add it to measures.groups"
     if metric.better == 0:
         yield f"objective.metric: more {metric.name} is neither better nor worse; choose another measure"
+
+
+def _pooling_problems(measures: Measures, objective: Objective, engine: Engine) -> Iterator[str]:
+    """Say why the objective can't be had on a train of several folds, from the rows that the spec asks for."""
+    declared = {measure.name: measure for measure in engine.measures}
+    if objective.metric not in declared:
+        return
+    try:
+        needed = columns_of(objective.metric)
+    except InputError as error:
+        yield f"objective.metric: {error}"
+        return
+    groups = (*(measures.groups or engine.default_groups), "hold")
+    missing = {declared[name].group for name in needed if name in declared} - set(groups)
+    if missing:
+        yield f"measures.groups: {objective.metric} on a train of several folds needs {_listed(sorted(missing))} too"
 
 
 def _without_name(error: ParameterError, name: str) -> str:

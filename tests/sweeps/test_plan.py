@@ -20,6 +20,7 @@ from quantbot.errors import CorruptError, InputError, NotFoundError, QuantBotErr
 from sweeps.partition import block_starts
 from sweeps.plan import Plan, make_plan
 from sweeps.spec import load_spec, parse_spec
+from sweeps.splits import splits_of
 
 DAY = 86_400 * 10**9
 EXAMPLES = sorted((Path(__file__).parents[2] / "sweeps" / "examples").glob("*.toml"))
@@ -458,3 +459,21 @@ def test_plan__of_any_spec_is_a_plan_or_an_error_of_ours(root, parameters, searc
         again = Plan.from_bytes(plan.to_bytes())
         assert again.to_bytes() == plan.to_bytes()
         assert plan.block_starts[-1] == plan.n_trials == plan.n_points * len(plan.folds) * len(plan.assets)
+
+
+def test_bytes__of_a_plan_from_before_groups_are_still_read(plan):
+    document = json.loads(plan.to_bytes())
+    for fold in document["folds"]:
+        del fold["group"], fold["trim"]
+    read = Plan.from_bytes(json.dumps(document).encode())
+    assert read.folds == plan.folds
+
+
+def test_bytes__keep_groups_and_trims(root):
+    folds = {"method": "cpcv", "groups": 5, "test_groups": 2, "purge": 2, "embargo": 1}
+    plan = make_plan(parse_spec({**SPEC, "folds": folds}), root, probe=False)
+    read = Plan.from_bytes(plan.to_bytes())
+    assert read.folds == plan.folds
+    assert {fold.trim for fold in read.folds} == {"", "start", "end", "both"}
+    assert splits_of(read) == splits_of(plan)
+    assert len(splits_of(read).splits) == 10

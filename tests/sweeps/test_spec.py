@@ -496,3 +496,25 @@ def test_moments__keep_their_zone():
 def test_interval__on_a_log_scale_needs_positive_ends():
     with pytest.raises(ValueError, match="a log scale needs low above 0"):
         Interval(low=0, high=1, n=3, scale="log")
+
+
+@pytest.mark.parametrize(
+    ("metric", "groups", "said"),
+    [
+        ("profit_factor", ["core", "trades"], "objective.metric: profit_factor of several ranges .* choose one of"),
+        ("cvar_95", ["tail"], "objective.metric: cvar_95 .* needs the returns"),
+        ("sortino", ["path"], "measures.groups: sortino on a train of several folds needs core too"),
+    ],
+)
+def test_folds__of_several_pieces_want_an_objective_that_rows_can_pool(metric, groups, said):
+    document = {
+        "version": 1,
+        "data": {"dataset": "demo/sp500"},
+        "strategy": {"name": "sma_cross"},
+        "measures": {"groups": groups},
+        "objective": {"metric": metric},
+    }
+    parse_spec({**document, "folds": {"method": "walk_forward", "n": 3}})  # each train is one fold
+    for folds in ({"method": "kfold", "n": 4}, {"method": "cpcv", "groups": 6, "test_groups": 2}):
+        with pytest.raises(SpecError, match=said):
+            parse_spec({**document, "folds": folds})
