@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app import format as fmt
 from quantbot.engine import Job, Replay, get_engine
-from quantbot.errors import NotFoundError, ParameterError
+from quantbot.errors import InputError, NotFoundError, ParameterError
 from quantbot.measures import Measure
 from quantbot.parameters import Parameter, Value, nearest
 from quantbot.paths import monthly_returns
@@ -150,7 +150,9 @@ def run_backtest(
     SpecError, ParameterError, NotFoundError
         If the spec, the point, the asset or the fold is not usable.
     """
+    from sweeps.looks import is_locked
     from sweeps.plan import make_plan
+    from sweeps.runstore import RunStore
     from sweeps.spec import load_spec
     from sweeps.task import load_bars
 
@@ -159,6 +161,10 @@ def run_backtest(
     where = {candidate.name: candidate for candidate in plan.folds}[
         _pick("fold", fold, [candidate.name for candidate in plan.folds])
     ]
+    if where.role == "test" and is_locked(RunStore(root, plan.identity), plan):
+        raise InputError(
+            f"fold {where.name} is a locked holdout; run the sweep, then `quantbot sweep unlock` records the look"
+        )
     engine = get_engine(plan.engine)
     job = plan.job()
     declared = {parameter.name: parameter for parameter in job.strategy.parameters} | {

@@ -276,12 +276,17 @@ def test_unlock__shows_a_locked_test_and_says_who_looked(
     assert shown["locked"] is True
     assert {row["test"] for row in shown["best"]} == {None}
     assert {row["role"] for row in shown["best"]} == {"train"}
+    one = ("backtest", spec, "--point", "fast=3,slow=10", "--fold", "test")
+    code, _, err = say(*one)
+    assert code != 0
+    assert "is a locked holdout" in err
     code, out, _ = say("sweep", "unlock", "folded", "--who", "Ada Lovelace")
     assert code == 0
     words = " ".join(out.split())
     assert "Ada Lovelace looked at run" in words
     assert "out of sample: choosing the plateau of the train gives" in words
     assert "seen by Ada Lovelace on" in words
+    assert say(*one)[0] == 0
     shown = json.loads(say("sweep", "show", "folded", "--json")[1])
     assert shown["locked"] is False
     assert [look["who"] for look in shown["looks"]] == ["Ada Lovelace"]
