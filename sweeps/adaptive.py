@@ -210,7 +210,7 @@ def _scores(root_url: str, identity: str, phase: int, fold: int) -> Scores:
     shape = len(plan.assets), points.stop - points.start
     values, failed = np.full(shape, np.nan), np.zeros(shape, np.bool_)
     blocks = [block for index in plan.phase_blocks(phase) if (block := plan.block(int(index))).fold_index == fold]
-    for block, (_, rows, _) in zip(blocks, run.read_blocks(blocks), strict=True):
+    for block, (_, rows) in zip(blocks, run.read_blocks(blocks), strict=True):
         at = block.asset_index, slice(block.point_start - points.start, block.point_stop - points.start)
         found = rows.measures[name]
         values[at] = np.where(np.isfinite(found) & (rows.status == TrialStatus.OK), found, np.nan)

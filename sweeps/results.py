@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +27,7 @@ from sweeps.looks import Look, hidden_trials, is_locked, looks_at, record_look
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
 from sweeps.status import RunStatus, RunSummary, list_runs, run_status
 from sweeps.surface import CellStatus, Geometry, How, Plane, Plateau, nanmedian, plane, plateau
+from sweeps.table import Table
 from sweeps.task import judged_folds, load_bars
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ _STATES = {
     CellStatus.SKIPPED: "not promoted",
     CellStatus.LOCKED: "locked",
 }
-_CELL_OF = np.array([CellStatus.VALUE, CellStatus.FAILED, CellStatus.SKIPPED], np.uint8)  # by `TrialStatus`
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +67,6 @@ class TrialReplay(Replay):
     trial: int = -1
     equal: bool | None = None
     mismatch: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """All rows of a run, in trial order; `state` says per trial whether there is one."""
-
-    state: NDArray[np.uint8]
-    measures: Mapping[str, NDArray[np.float64]]
-    reasons: Mapping[int, str] = field(default_factory=dict)
 
 
 def open_run(root: Store | str | Path, which: str) -> Run:
@@ -193,36 +184,20 @@ class Run:
         """Where the points lie on the axes."""
         return Geometry.of(self.plan.axes, self.plan.points, self.plan.n_known)
 
-    @cached_property
+    @property
     def state(self) -> NDArray[np.uint8]:
         """Shape (n_trials,), uint8 of `CellStatus`."""
         return self._table.state
 
     @cached_property
-    def _table(self) -> _Table:
-        """Read every block that is there, verified."""
-        n = self.plan.n_trials
-        state = np.full(n, CellStatus.NOT_RUN, np.uint8)
-        measures = {name: np.full(n, np.nan) for name in self.plan.measures}
-        reasons: dict[int, str] = {}
-        blocks = [self.plan.block(index) for index in self._blocks]
-        for header, rows, _ in self._store.read_blocks(blocks, self.manifest):
-            here = slice(header.trial_start, header.trial_stop)
-            state[here] = _CELL_OF[rows.status]
-            for name, values in rows.measures.items():
-                measures[name][here] = values
-            reasons |= {header.trial_start + row: text for row, text in rows.reasons.items()}
-        if self.locked:  # here, and so wherever rows are shown
-            hidden = hidden_trials(self.plan)
-            state[hidden] = CellStatus.LOCKED
-            for values in measures.values():
-                values[hidden] = np.nan
-            reasons = {trial: text for trial, text in reasons.items() if not hidden[trial]}
-        return _Table(state, measures, reasons)
+    def _table(self) -> Table:
+        """The rows, read as they are asked for."""
+        hidden = hidden_trials(self.plan) if self.locked else None  # here, and so wherever rows are shown
+        return Table(self._store, self.plan, self._blocks, self.manifest, hidden)
 
     def values(self, measure: str | None = None) -> NDArray[np.float64]:
         """Return a measure of every trial, shape (n_trials,); NaN where a trial failed or wasn't run."""
-        return self._table.measures[self._measure(measure)]
+        return self._table.column(self._measure(measure))
 
     # -- a locked holdout ---------------------------------------------------------------------------------------
 
@@ -234,7 +209,7 @@ class Run:
     def unlock(self, who: str) -> Look:
         """Show the test of a locked holdout, to everybody and for ever, and keep on record who looked and when."""
         look = record_look(self._store, self.plan, who)
-        for name in ("locked", "state", "_table"):
+        for name in ("locked", "_table"):
             self.__dict__.pop(name, None)
         return look
 
@@ -253,7 +228,7 @@ class Run:
         """
         import xarray as xr
 
-        data = {name: self._shaped(values, np.nan) for name, values in self._table.measures.items()}
+        data = {name: self._shaped(self._table.column(name), np.nan) for name in self.plan.measures}
         data["status"] = self._shaped(self.state, int(CellStatus.EXCLUDED))
         dims, coords = self._labels()
         variables = {name: (dims, values, self._attributes(name)) for name, values in data.items()}
@@ -271,7 +246,7 @@ class Run:
 
         name = self._measure(measure)
         dims, coords = self._labels()
-        values = self._shaped(self._table.measures[name], np.nan)
+        values = self._shaped(self._table.column(name), np.nan)
         array = xr.DataArray(values, coords, dims, name, self._attributes(name))
         if fold is not None:
             chosen = [self.plan.folds[index].name for index in self._folds(fold)]
@@ -309,7 +284,7 @@ class Run:
         shape = (-1, self.plan.n_points)
         return plane(
             self.geometry,
-            self._table.measures[name].reshape(shape)[slices],
+            self._table.column(name).reshape(shape)[slices],
             self.state.reshape(shape)[slices],
             np.array(slices, np.int64) * self.plan.n_points,
             x=x,
@@ -328,7 +303,7 @@ class Run:
         """Return the `n` best trials by the measure's own direction, as `row` gives them; ties by trial index."""
         name = self._measure(measure)
         trials = self._trials(fold, asset)
-        values = self._table.measures[name][trials]
+        values = self._table.column(name)[trials]
         usable = np.isfinite(values) & (self.state[trials] == CellStatus.VALUE)
         trials, values = trials[usable], values[usable]
         order = np.lexsort((trials, -self._better(name) * values))[: max(n, 0)]
@@ -346,7 +321,7 @@ class Run:
         None where no trial has a value, and for sampled points, which have no neighbours.
         """
         name = self._measure(measure)
-        values = self._table.measures[name].reshape(-1, self.plan.n_points)[self._slices(fold, asset)]
+        values = self._table.column(name).reshape(-1, self.plan.n_points)[self._slices(fold, asset)]
         return plateau(self.geometry, nanmedian(values), better=self._better(name), how=how)
 
     # -- single trials ------------------------------------------------------------------------------------------
@@ -381,7 +356,8 @@ class Run:
         `measures`.
         """
         where = self.plan.trial(trial)
-        measures = {name: float(values[trial]) for name, values in self._table.measures.items()}
+        found = self._table.rows(np.array([trial], np.int64))
+        measures = {name: float(values[0]) for name, values in found.items()}
         return {
             "trial": trial,
             "asset": where.asset,
@@ -389,7 +365,7 @@ class Run:
             "role": where.fold.role,
             "point": where.settings,
             "state": _STATES[CellStatus(int(self.state[trial]))],
-            "reason": self._table.reasons.get(trial, ""),
+            "reason": self._table.reason(trial),
             "value": measures.get(self.objective, float("nan")),
             "measures": measures,
         }
@@ -424,10 +400,10 @@ class Run:
         if self.state[trial] in (CellStatus.NOT_RUN, CellStatus.SKIPPED):
             return None, ""
         if self.state[trial] == CellStatus.FAILED:
-            return False, f"trial {trial} failed when it was run ({self._table.reasons[trial]}), and did not fail now"
+            return False, f"trial {trial} failed when it was run ({self._table.reason(trial)}), and did not fail now"
         lines = []
-        for name, values in self._table.measures.items():
-            stored, now = values[trial], np.float64(row[name])
+        for name, values in self._table.rows(np.array([trial], np.int64)).items():
+            stored, now = values[0], np.float64(row[name])
             if stored.tobytes() != now.tobytes() and not (np.isnan(stored) and np.isnan(now)):
                 lines.append(f"{name}: stored {float(stored)!r}, now {float(now)!r}")
         if not lines:
@@ -483,26 +459,23 @@ class Run:
         }
         columns |= {name: self._known(column[points], points) for name, column in self.plan.points.columns.items()}
         columns["state"] = [_STATES[CellStatus(int(code))] for code in self.state[trials]]
-        columns |= {name: values[trials] for name, values in self._table.measures.items()}
-        columns["reason"] = [self._table.reasons.get(int(trial), "") for trial in trials]
+        columns |= self._table.rows(trials)
+        columns["reason"] = [self._table.reason(int(trial)) for trial in trials]
         return pd.DataFrame(columns)
 
     def failures(self) -> pd.DataFrame:
         """Return why trials failed: one line per reason with the number of trials and the first of them."""
         import pandas as pd
 
-        first: dict[str, int] = {}
-        counts: dict[str, int] = {}
-        for trial, reason in sorted(self._table.reasons.items()):
-            first.setdefault(reason, trial)
-            counts[reason] = counts.get(reason, 0) + 1
-        order = sorted(counts, key=lambda reason: (-counts[reason], first[reason]))
+        found = self._table.failures()
+        order = sorted(found, key=lambda reason: (-found[reason][0], found[reason][1]))
+        first = [found[reason][1] for reason in order]
         return pd.DataFrame(
             {
                 "reason": pd.Series(order, dtype=object),
-                "n_trials": pd.Series([counts[reason] for reason in order], dtype=np.int64),
-                "first_trial": pd.Series([first[reason] for reason in order], dtype=np.int64),
-                "first_point": pd.Series([self.plan.trial(first[r]).settings for r in order], dtype=object),
+                "n_trials": pd.Series([found[reason][0] for reason in order], dtype=np.int64),
+                "first_trial": pd.Series(first, dtype=np.int64),
+                "first_point": pd.Series([self.plan.trial(trial).settings for trial in first], dtype=object),
             }
         )
 
@@ -560,7 +533,7 @@ class Run:
             sign = -1.0 if descending else 1.0
         else:
             name = self._measure(sort)
-            keys = self._table.measures[name][trials]
+            keys = self._table.column(name)[trials]
             sign = -float(self._better(name)) if descending is None else (-1.0 if descending else 1.0)
         return np.argsort(sign * keys, kind="stable")
 

@@ -1,13 +1,12 @@
-r"""One block of rows as bytes: deterministic, self-describing, and checked wherever it is read.
+r"""One block of rows as bytes: deterministic, self-describing, and checked wherever a part of it is read.
 
     offset  what
     0       magic "QBROWS\r\n", version (u32), length of the header (u32), SHA-256 of the header
-    48      header: canonical JSON, padded with spaces to a multiple of 8
+    48      header: canonical JSON, padded with spaces to a multiple of 8; it has the SHA-256 of every part below
     ...     one float64 column per measure, then one byte of status per row, all little-endian
     ...     reasons of the failed rows: canonical JSON, [[sentence, [row, ...]], ...]
-    -32     SHA-256 of everything before it
 
-The header has a digest of its own, so that a reader who wants only the counts fetches and trusts the first bytes.
+The header's digest stands for the whole block: who trusts it can read one column, and know that it is the right one.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from numpy.typing import NDArray
 from quantbot.engine import Rows, TrialStatus
 from quantbot.errors import CorruptError, InputError
 
+STATUS, REASONS = "/status", "/reasons"  # no measure is called so
 MAGIC = b"QBROWS\r\n"  # a newline translation on the way would break it, visibly
-VERSION = 1
-HEADER_BYTES = 4096  # a reader of headers asks for so many first: more than a header with forty measures has
+VERSION = 2
+HEADER_BYTES = 8192  # a reader of headers asks for so many first: more than a header with eighty measures has
 _PREFIX = struct.Struct("<8sII32s")
-_DIGEST_BYTES = 32
 _MAX_HEADER = 1 << 20
 _MAX_ROWS = 1 << 27
 _MAX_REASON = 500  # characters: a sentence, not a traceback
@@ -48,6 +47,12 @@ class BlockHeader:
         Half-open range of trial indices.
     best_trial, best_value
         The best row by the run's objective, the first of equals; None when no row has a value.
+    digests
+        SHA-256 of each column, of the status and of the reasons; empty before the block is encoded.
+    reasons_bytes, start
+        Length of the reasons, and where the first column begins.
+    sha256
+        Digest of the header itself, and so of the block; 64 hexadecimal digits.
     """
 
     identity: str
@@ -58,11 +63,33 @@ class BlockHeader:
     n_failed: int
     best_trial: int | None = None
     best_value: float | None = None
+    digests: tuple[str, ...] = ()
+    reasons_bytes: int = 0
+    start: int = 0
+    sha256: str = ""
 
     @property
     def n_trials(self) -> int:
         """Number of rows."""
         return self.trial_stop - self.trial_start
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole block."""
+        return self.start + self.n_trials * (8 * len(self.measures) + 1) + self.reasons_bytes
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts, in their order: the measures, then `STATUS` and `REASONS`."""
+        return (*self.measures, STATUS, REASONS)
+
+    def place(self, part: str) -> tuple[int, int]:
+        """Return where a part begins, and its length in bytes."""
+        index, n = self.parts.index(part), self.n_trials
+        first = self.start + 8 * n * min(index, len(self.measures))
+        if part == REASONS:
+            return first + n, self.reasons_bytes
+        return first, n if part == STATUS else 8 * n
 
 
 def describe(
@@ -127,14 +154,13 @@ def encode(header: BlockHeader, rows: Rows) -> bytes:
             f"block {header.block} announces {header.n_trials} rows, {header.n_failed} failed, of "
             f"{header.measures}; found {len(rows)}, {n_failed} failed, of {tuple(rows.measures)}"
         )
-    reasons = _encode_reasons(rows.reasons)
-    text = _json(asdict(header) | {"reasons_bytes": len(reasons)})
+    parts = [values.astype("<f8", copy=False).tobytes() for values in rows.measures.values()]
+    parts += [rows.status.tobytes(), _encode_reasons(rows.reasons)]
+    written = {name: value for name, value in asdict(header).items() if name not in ("start", "sha256")}
+    written |= {"digests": [_sha256(part) for part in parts], "reasons_bytes": len(parts[-1])}
+    text = _json(written)
     text += b" " * (-len(text) % 8)
-    parts = [_PREFIX.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()), text]
-    parts += [values.astype("<f8", copy=False).tobytes() for values in rows.measures.values()]
-    parts += [rows.status.tobytes(), reasons]
-    body = b"".join(parts)
-    return body + hashlib.sha256(body).digest()
+    return b"".join([_PREFIX.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()), text, *parts])
 
 
 def decode(data: bytes, where: str = "block") -> tuple[BlockHeader, Rows]:
@@ -150,23 +176,61 @@ def decode(data: bytes, where: str = "block") -> tuple[BlockHeader, Rows]:
     CorruptError
         If any byte is not what was written.
     """
-    header, start, reasons_bytes = _read_header(data, where)
-    n_rows, n_measures = header.n_trials, len(header.measures)
-    n_bytes = start + n_rows * (8 * n_measures + 1) + reasons_bytes + _DIGEST_BYTES
-    if len(data) != n_bytes:
-        raise CorruptError(f"{where}: must have {n_bytes} bytes by its header, found {len(data)}")
-    found = hashlib.sha256(memoryview(data)[:-_DIGEST_BYTES]).digest()
-    if found != data[-_DIGEST_BYTES:]:
-        raise CorruptError(f"{where}: SHA-256 must be {data[-_DIGEST_BYTES:].hex()}, found {found.hex()}")
-    columns = np.frombuffer(data, "<f8", n_rows * n_measures, start).reshape(n_measures, n_rows)
-    status_start = start + 8 * n_rows * n_measures
-    status = np.frombuffer(data, np.uint8, n_rows, status_start).copy()
-    reasons = _decode_reasons(data[status_start + n_rows : -_DIGEST_BYTES], where)
+    header = _read_header(data, where)
+    if len(data) != header.size:
+        raise CorruptError(f"{where}: must have {header.size} bytes by its header, found {len(data)}")
+    view = memoryview(data)
+
+    def part(name: str) -> memoryview:
+        start, length = header.place(name)
+        return view[start : start + length]
+
+    measures = {name: decode_column(header, name, part(name), where) for name in header.measures}
+    status = decode_status(header, part(STATUS), where)
+    reasons = dict(sorted(decode_reasons(header, part(REASONS), where).items()))
     failed = np.flatnonzero(status == TrialStatus.FAILED).tolist()
-    if status.max(initial=0) > max(TrialStatus) or sorted(reasons) != failed or len(failed) != header.n_failed:
+    if list(reasons) != failed or len(failed) != header.n_failed:
         raise CorruptError(f"{where}: status, reasons and the header's {header.n_failed} failures contradict another")
-    measures = {name: columns[i].astype(np.float64) for i, name in enumerate(header.measures)}
     return header, Rows(measures, status, reasons)
+
+
+def decode_column(
+    header: BlockHeader, measure: str, data: bytes | memoryview, where: str = "block"
+) -> NDArray[np.float64]:
+    """Return one measure, shape (n_rows,), of the bytes that lie at `header.place(measure)`; raise `CorruptError`."""
+    _check_part(header, measure, data, where)
+    return np.frombuffer(data, "<f8").astype(np.float64)
+
+
+def decode_status(header: BlockHeader, data: bytes | memoryview, where: str = "block") -> NDArray[np.uint8]:
+    """Return `TrialStatus` of the rows, shape (n_rows,), of the bytes at `header.place(STATUS)`."""
+    _check_part(header, STATUS, data, where)
+    status = np.frombuffer(data, np.uint8).copy()
+    if status.max(initial=0) > max(TrialStatus):
+        raise CorruptError(f"{where}: a status must be at most {max(TrialStatus)}, found {status.max()}")
+    return status
+
+
+def decode_reasons(header: BlockHeader, data: bytes | memoryview, where: str = "block") -> dict[int, str]:
+    """Return for each failed row its reason, of the bytes at `header.place(REASONS)`."""
+    return {row: text for text, rows in decode_failures(header, data, where) for row in rows}
+
+
+def decode_failures(header: BlockHeader, data: bytes | memoryview, where: str = "block") -> list[tuple[str, list[int]]]:
+    """Return each reason with the rows that it failed, rising, of the bytes at `header.place(REASONS)`."""
+    _check_part(header, REASONS, data, where)
+    if not len(data):
+        return []
+    try:
+        return [(str(text), [int(row) for row in rows]) for text, rows in json.loads(bytes(data))]
+    except (ValueError, TypeError) as error:
+        raise CorruptError(f"{where}: the reasons can't be read: {error}") from error
+
+
+def _check_part(header: BlockHeader, part: str, data: bytes | memoryview, where: str) -> None:
+    expected, found = header.digests[header.parts.index(part)], _sha256(data)
+    if expected != found:
+        raise CorruptError(f"{where}: SHA-256 of its {part.strip('/')} must be {expected}, found {found}")
 
 
 def decode_header(data: bytes, where: str = "block") -> BlockHeader | int:
@@ -178,7 +242,7 @@ def decode_header(data: bytes, where: str = "block") -> BlockHeader | int:
         If the bytes are no header.
     """
     needed = _header_end(data, where)
-    return needed if len(data) < needed else _read_header(data, where)[0]
+    return needed if len(data) < needed else _read_header(data, where)
 
 
 class ResultDigest:
@@ -230,21 +294,23 @@ def _header_end(data: bytes, where: str) -> int:
     return _PREFIX.size + int(length)
 
 
-def _read_header(data: bytes, where: str) -> tuple[BlockHeader, int, int]:
-    """Return header, where the columns start, and the length of the reasons."""
+def _read_header(data: bytes, where: str) -> BlockHeader:
     end = _header_end(data, where)
-    text = data[_PREFIX.size : end]
-    if hashlib.sha256(text).digest() != _PREFIX.unpack_from(data)[3]:
+    text, digest = data[_PREFIX.size : end], _PREFIX.unpack_from(data)[3]
+    if hashlib.sha256(text).digest() != digest:
         raise CorruptError(f"{where}: the header's SHA-256 is not the one before it")
     try:
         document: dict[str, Any] = json.loads(text)
-        reasons_bytes = int(document.pop("reasons_bytes"))
-        header = BlockHeader(**document | {"measures": tuple(document["measures"])})
+        lists = {name: tuple(document[name]) for name in ("measures", "digests")}
+        header = BlockHeader(**document | lists, start=end, sha256=digest.hex())
+        if len(header.digests) != len(header.parts):
+            raise ValueError(f"{len(header.digests)} digests for {len(header.parts)} parts")
+        usable = 0 <= header.n_trials <= _MAX_ROWS and header.reasons_bytes >= 0
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptError(f"{where}: the header can't be read: {error}") from error
-    if not (0 <= header.n_trials <= _MAX_ROWS and reasons_bytes >= 0):
+    if not usable:
         raise CorruptError(f"{where}: claims trials {header.trial_start} to {header.trial_stop}")
-    return header, end, reasons_bytes
+    return header
 
 
 def _encode_reasons(reasons: Mapping[int, str]) -> bytes:
@@ -254,13 +320,8 @@ def _encode_reasons(reasons: Mapping[int, str]) -> bytes:
     return _json(list(rows_of.items())) if rows_of else b""
 
 
-def _decode_reasons(data: bytes, where: str) -> dict[int, str]:
-    if not data:
-        return {}
-    try:
-        return dict(sorted((int(row), str(text)) for text, rows in json.loads(data) for row in rows))
-    except (ValueError, TypeError) as error:
-        raise CorruptError(f"{where}: the reasons can't be read: {error}") from error
+def _sha256(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _json(document: Any) -> bytes:

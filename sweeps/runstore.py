@@ -20,14 +20,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import NDArray
 
 from quantbot.errors import CorruptError, DivergenceError, InputError, NotFoundError
-from sweeps.rows import HEADER_BYTES, BlockHeader, ResultDigest, decode, decode_header
+from sweeps.rows import (
+    HEADER_BYTES,
+    REASONS,
+    STATUS,
+    BlockHeader,
+    ResultDigest,
+    decode,
+    decode_column,
+    decode_failures,
+    decode_header,
+    decode_status,
+)
 from sweeps.trial import Block
 
 if TYPE_CHECKING:
@@ -36,17 +50,28 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
     from sweeps.progress import Tally
 
+T = TypeVar("T")
+
 RUNS = "runs"
 SHORT = 12  # digits of an identity that people see
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 _BLOCK_KEY = re.compile(r"blocks/(\d{8})\.rows")
 _READERS = 8  # objects read at a time: a request to S3 is mostly waiting
+_AHEAD_BYTES = 64 * 2**20  # of rows that are read before somebody wants them
 
 
 @dataclass(frozen=True)
 class BlockEntry:
-    """One block as the manifest records it."""
+    """One block as the manifest records it.
+
+    Attributes
+    ----------
+    size
+        Bytes of the object.
+    sha256
+        Digest of its header, which has the digests of its parts (`sweeps.rows`).
+    """
 
     key: str
     size: int
@@ -169,38 +194,83 @@ class RunStore:
                 tally.count(header)
         return tally
 
-    def read_block(self, block: Block, entry: BlockEntry | None = None) -> tuple[BlockHeader, Rows, bytes]:
-        """Return header, rows and bytes of a finished block, verified.
+    def read_block(self, block: Block, entry: BlockEntry | None = None) -> tuple[BlockHeader, Rows]:
+        """Return header and rows of a finished block, verified.
 
         Raises
         ------
         CorruptError
             If the object is missing, damaged, another block's, or not the one that the manifest (`entry`) names.
         """
-        key = self.block_key(block.index)
-        where = f"{self.url}/{key}"
-        try:
-            data = self.store.get(key)
-        except NotFoundError as error:
-            raise CorruptError(
-                f"{where}: block {block.index} was there and is gone; resume computes it again"
-            ) from error
-        header, rows = decode(data, where)
+        where = f"{self.url}/{self.block_key(block.index)}"
+        header, rows = decode(self._get(block, 0, None), where)
         _check_place(header, self.identity, block, where)
-        if entry is not None and (len(data), _sha256(data)) != (entry.size, entry.sha256):
-            raise CorruptError(f"{where}: the manifest names SHA-256 {entry.sha256}, found {_sha256(data)}")
-        return header, rows, data
+        _check_entry(header, entry, where)
+        return header, rows
 
     def read_blocks(
-        self, blocks: list[Block], manifest: Manifest | None = None
-    ) -> Iterator[tuple[BlockHeader, Rows, bytes]]:
-        """Yield `read_block` of each, in order, some read ahead."""
+        self, blocks: Sequence[Block], manifest: Manifest | None = None
+    ) -> Iterator[tuple[BlockHeader, Rows]]:
+        """Yield `read_block` of each, in order, some read ahead: as many as `_AHEAD_BYTES` hold."""
+        if blocks:
+            n_measures = len(self.plan().measures)
+            row_bytes = 2 * (8 * n_measures + 1) * max(block.n_trials for block in blocks)
+            yield from self._each(self.read_block, blocks, manifest, row_bytes)
+
+    def read_part(self, part: str, block: Block, entry: BlockEntry | None = None) -> NDArray[Any] | list[Any]:
+        """Return one part of a finished block, verified: a measure's column, `STATUS`, or `REASONS`.
+
+        Only this part is read. Reasons come as `sweeps.rows.decode_failures` gives them.
+
+        Raises
+        ------
+        CorruptError
+            As `read_block`.
+        """
+        where = f"{self.url}/{self.block_key(block.index)}"
+        header = self.header(block)
+        _check_entry(header, entry, where)
+        start, length = header.place(part)
+        data = self._get(block, start, length) if length else b""
+        if part == REASONS:
+            return decode_failures(header, data, where)
+        return decode_status(header, data, where) if part == STATUS else decode_column(header, part, data, where)
+
+    def read_parts(self, part: str, blocks: Sequence[Block], manifest: Manifest | None = None) -> Iterator[Any]:
+        """Yield `read_part` of each, in order, some read ahead."""
+        if blocks:
+            read = partial(self.read_part, part)
+            yield from self._each(read, blocks, manifest, 16 * max(block.n_trials for block in blocks))
+
+    def _each(
+        self, read: Callable[..., T], blocks: Sequence[Block], manifest: Manifest | None, n_bytes: int
+    ) -> Iterator[T]:
         entries = [manifest.blocks[block.index] if manifest else None for block in blocks]
-        with ThreadPoolExecutor(_READERS, "blocks") as pool:
-            # Batches bound the memory: a run of 10^6 trials has hundreds of MB of rows.
-            for start in range(0, len(blocks), 4 * _READERS):
-                batch = slice(start, start + 4 * _READERS)
-                yield from pool.map(self.read_block, blocks[batch], entries[batch])
+        n_ahead = max(1, min(4 * _READERS, _AHEAD_BYTES // max(n_bytes, 1)))
+        if len(blocks) == 1:  # a thread costs more than it saves
+            yield read(blocks[0], entries[0])
+            return
+        with ThreadPoolExecutor(min(_READERS, n_ahead, len(blocks)), "blocks") as pool:
+            waiting: deque[Future[T]] = deque()
+            try:
+                for block, entry in zip(blocks, entries, strict=True):
+                    waiting.append(pool.submit(read, block, entry))
+                    if len(waiting) > n_ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _get(self, block: Block, start: int, length: int | None) -> bytes:
+        key = self.block_key(block.index)
+        try:
+            return self.store.get(key, start, length)
+        except NotFoundError as error:
+            raise CorruptError(
+                f"{self.url}/{key}: block {block.index} was there and is gone; resume computes it again"
+            ) from error
 
     def discard_damaged(self, plan: Plan) -> list[int]:
         """Remove the blocks that contradict their own digest or place on two readings, and return their indices.
@@ -239,18 +309,10 @@ class RunStore:
         digest = ResultDigest(plan.measures)
         entries = []
         blocks = [plan.block(index) for index in range(plan.n_blocks)]
-        for header, rows, data in self.read_blocks(blocks):
+        for header, rows in self.read_blocks(blocks):
             digest.update(header.trial_start, rows)
-            entries.append(
-                BlockEntry(
-                    self.block_key(header.block),
-                    len(data),
-                    _sha256(data),
-                    header.trial_start,
-                    header.trial_stop,
-                    header.n_failed,
-                )
-            )
+            key, n_failed = self.block_key(header.block), header.n_failed
+            entries.append(BlockEntry(key, header.size, header.sha256, header.trial_start, header.trial_stop, n_failed))
         n_failed = sum(entry.n_failed for entry in entries)
         manifest = Manifest(self.identity, digest.hexdigest(), plan.n_trials, n_failed, plan.measures, tuple(entries))
         self.put_once("manifest.json", manifest.to_bytes())
@@ -311,6 +373,11 @@ def _check_place(header: BlockHeader, identity: str, block: Block, where: str) -
             f"{block.trial_stop}; found block {header.block} of run {header.identity[:SHORT]}, trials "
             f"{header.trial_start} to {header.trial_stop}"
         )
+
+
+def _check_entry(header: BlockHeader, entry: BlockEntry | None, where: str) -> None:
+    if entry is not None and (header.size, header.sha256) != (entry.size, entry.sha256):
+        raise CorruptError(f"{where}: the manifest names SHA-256 {entry.sha256}, found {header.sha256}")
 
 
 def _sha256(data: bytes) -> str:

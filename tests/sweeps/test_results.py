@@ -153,7 +153,7 @@ def test_replay__is_the_stored_row_bit_for_bit(run: Run) -> None:
 
 def test_replay__of_another_row_is_a_loud_mismatch(run: Run) -> None:
     trial = run.best(1)[0]["trial"]
-    stored = run._table.measures["sharpe"]
+    stored = run._table.column("sharpe")
     kept = stored[trial]
     stored[trial] = np.nextafter(kept, np.inf)
     try:

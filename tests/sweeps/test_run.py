@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -275,8 +276,12 @@ def test_damaged_block__never_becomes_a_number(root: Store, small: Any) -> None:
     data = bytearray(store.get("blocks/00000002.rows"))
     data[-200] ^= 1
     store.put("blocks/00000002.rows", bytes(data))
-    with pytest.raises(CorruptError, match=r"00000002.rows: SHA-256 must be"):
-        open_run(root, identity).values()
+    run = open_run(root, identity)
+    with pytest.raises(CorruptError, match=r"00000002.rows: SHA-256 of its hold_sharpe must be"):
+        run.values("hold_sharpe")
+    with pytest.raises(CorruptError, match=r"00000002.rows: SHA-256 of its hold_sharpe must be"):
+        run.row(run.plan.block(2).trial_start)
+    assert np.isfinite(run.values("hold_total_return")).all()  # what is whole is shown
 
 
 def test_damaged_block__of_an_unfinished_run_is_computed_again(root: Store, small: Any, reference: Outcome) -> None:
@@ -299,7 +304,9 @@ def test_swapped_blocks__are_noticed(root: Store, small: Any) -> None:
     store = RunStore(root, identity).store
     store.put("blocks/00000000.rows", store.get("blocks/00000001.rows"))
     with pytest.raises(CorruptError, match=r"must be block 0 .* found block 1"):
-        open_run(root, identity).values()
+        open_run(root, identity).row(0)
+    with pytest.raises(CorruptError, match=r"00000000.rows: SHA-256 of its sharpe must be"):
+        open_run(root, identity).values()  # this process knows the header that the block had
 
 
 def test_block_with_other_bytes__is_an_alarm(root: Store, small: Any) -> None:
