@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
@@ -141,7 +141,7 @@ class Aligned:
     @property
     def growth(self) -> NDArray[np.float64]:
         """What 1 of money became, shape (n_sides, n_bars)."""
-        return np.cumprod(1.0 + self.returns, axis=1)
+        return np.asarray(np.cumprod(1.0 + self.returns, axis=1), dtype=np.float64)
 
     @property
     def ahead(self) -> NDArray[np.float64]:
@@ -222,7 +222,7 @@ def common_points(first: Run, second: Run) -> Common:
     codes = _codes(
         [a.points.columns[name][kept[0]] for name in names], [b.points.columns[name][kept[1]] for name in names]
     )
-    _, at, bt = np.intersect1d(*codes, assume_unique=False, return_indices=True)
+    _, at, bt = np.intersect1d(codes[0], codes[1], return_indices=True)
     order = np.argsort(kept[0][at], kind="stable")
     rows, matches = kept[0][at][order], kept[1][bt][order]
     if not rows.size:
@@ -267,17 +267,19 @@ def difference_plane(
     # Of the two the graver: a pair has a value only where both have one.
     grave = np.array([0, 2, 3, 1, 1])  # by `CellStatus`; a point that a search dropped counts as not run here
     worst = np.where(grave[states[0]] >= grave[states[1]], states[0], states[1]).astype(np.uint8)
-    return plane(
+    reduced = plane(
         Geometry.of(found.axes, found.points),
         (values[1] - values[0])[None],
         worst[None],
-        trials[None],
+        np.zeros(1, np.int64),
         x=x,
         y=y,
         measure=measure,
         how=how,
         better=-1 if first.measures[measure].better < 0 else 1,
     )
+    best = np.where(reduced.argbest >= 0, trials[reduced.argbest], -1)
+    return replace(reduced, argbest=best)
 
 
 def common_folds(first: Run, second: Run) -> list[str]:

@@ -25,6 +25,7 @@ from sweeps.neighbours import fold_spread, neighbours
 from sweeps.results import Run, open_run
 from sweeps.run import drive
 from sweeps.surface import CellStatus
+from sweeps.task import judged_folds
 
 OTHER: dict[str, Any] = {
     "run": {"name": "other"},
@@ -104,7 +105,8 @@ def test_unlike__says_costs_and_periods_but_not_what_is_the_same(runs: tuple[Run
 
 def test_side__of_a_run_is_its_plateau(runs: tuple[Run, Run]) -> None:
     side = side_of(runs[0])
-    plateau = runs[0].plateau(fold="all", asset="AAA")
+    fold = runs[0].plan.folds[judged_folds(runs[0].plan)[0]].name
+    plateau = runs[0].plateau(fold=fold, asset="AAA")
     assert plateau is not None
     assert side.row["point"] == plateau.point
     with pytest.raises(NotFoundError, match="has trials 0 to"):
