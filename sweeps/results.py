@@ -211,7 +211,14 @@ class Run:
         look = record_look(self._store, self.plan, who)
         for name in ("locked", "_table"):
             self.__dict__.pop(name, None)
+        self.enter_ledger()
         return look
+
+    def enter_ledger(self) -> None:
+        """Enter the run's evaluated trials into the trial ledger, where they are not yet; see `sweeps.ledger`."""
+        from sweeps.ledger import record
+
+        record(self._store, self)
 
     def looks(self) -> tuple[Look, ...]:
         """Return who looked at the locked holdout, the first one first."""

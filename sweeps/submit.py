@@ -101,6 +101,7 @@ def _request(plan: Plan, name: str, now_ns: int) -> dict[str, object]:
         "identity": plan.identity,
         "name": name,
         "submitted_ns": now_ns,
+        "user": _user(),
         "spec": plan.spec_toml,
         "strategy": plan.bundle.reference,
         "dataset": plan.dataset_name,
@@ -112,3 +113,13 @@ def _request(plan: Plan, name: str, now_ns: int) -> dict[str, object]:
         "assets": list(plan.assets),
         "folds": [fold.name for fold in plan.folds],
     }
+
+
+def _user() -> str:
+    """Return who submits, for people: the name of the account, or empty where the system has none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no entry
+        return ""

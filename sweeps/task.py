@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _KEPT_BARS = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
 _LOCK = threading.Lock()  # the threads of a worker load a plan or an instrument once, not once each
 # What says nothing about a single trial: raised to the driver, never written into rows.
-_NOT_A_TRIALS_FAULT = (StrategyError, OSError, MemoryError, ImportError, CorruptError, RunError)
+NOT_A_TRIALS_FAULT = (StrategyError, OSError, MemoryError, ImportError, CorruptError, RunError)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _run(
     """Run the points; where the engine raises, halve them until it is one that fails, and say so in its row."""
     try:
         return engine.run(job, bars, window, points)
-    except _NOT_A_TRIALS_FAULT:
+    except NOT_A_TRIALS_FAULT:
         raise
     except Exception as error:
         if len(points) == 1:

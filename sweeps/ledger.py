@@ -1,0 +1,380 @@
+"""The trial ledger: every evaluated trial of a strategy on a dataset, in whatever run, by whomever, whenever.
+
+    ledger/<family>/<run>           the trials of one committed run, written once (`sweeps.ledger_entry`)
+    ledger/<family>/<run>-looked    those that its locked holdout hid until somebody looked
+
+A family is a strategy (its reference without the folder) on a dataset (its name without the version). Trials are
+known by their digests (`sweeps.trial_digests`), so the union over entries counts each once: a sweep that is divided
+into ten runs, renamed or run again adds nothing.
+
+What counts is every (point, asset, fold) that was evaluated, failed ones too; not what a search did not promote, nor a
+locked test before somebody looks. A *choice* is a trial on a fold that a best is chosen on: the whole period and the
+rungs of a halving; of a holdout the train, and the test too where it can be seen. Groups and steps of a k-fold, a CPCV
+or a walk forward are parts of the whole period and no tries of their own. The effective number is that of the choices.
+
+An entry also carries the returns of its choices of lowest digest, over buckets of time that all entries share. The
+lowest digests of the union are among the lowest of its parts, so the family's sample does not depend on how trials
+were divided into runs either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantbot.errors import NotFoundError
+from sweeps.ledger_entry import CHOICE, PAGES, Entry, Sample, Trials, encode_entry
+from sweeps.looks import hidden_trials
+from sweeps.runstore import RunStore, to_json
+from sweeps.surface import CellStatus
+from sweeps.task import load_bars
+from sweeps.trial_digests import point_words, trial_digests
+from sweeps.trial_returns import trial_returns
+
+if TYPE_CHECKING:
+    from datasets.store import Store
+    from quantbot.selection import EffectiveTrials
+    from sweeps.plan import Plan
+    from sweeps.results import Run
+
+LEDGER = "ledger"
+SAMPLED = 256  # trials whose returns an entry keeps, and that the effective number is estimated from
+PLAIN_STEPS = 2_000_000  # bars times trials that a sample in plain Python steps over, some ten seconds: it keeps fewer
+BUCKETS = 512  # of the dataset's whole span, at most; between half as many and so many
+LOOKED = "-looked"
+_BATCH_BYTES = 64 * 2**20  # of entries read at a time
+_SHARPE = "sharpe"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What shares a ledger.
+
+    Attributes
+    ----------
+    strategy
+        As a spec names it, a file without its folder.
+    dataset
+        Its name, without the version.
+    """
+
+    strategy: str
+    dataset: str
+
+    @property
+    def digest(self) -> str:
+        """The name of the family's folder: 32 hexadecimal digits."""
+        return hashlib.sha256(to_json([self.strategy, self.dataset])).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One run's line in the ledger.
+
+    Attributes
+    ----------
+    name, user
+        What the run was called last, and who submitted it; empty when the run is gone from the store.
+    at_ns
+        When the entry was written, by the store's clock.
+    looked
+        Whether these are the trials of a locked holdout that somebody looked at.
+    n_trials, n_choices
+        Distinct evaluated trials of this entry, and those of them that a choice may be made on.
+    """
+
+    run: str
+    name: str
+    user: str
+    at_ns: int
+    looked: bool
+    dataset_version: str
+    n_trials: int
+    n_choices: int
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """All evaluated trials of a family.
+
+    Attributes
+    ----------
+    n_trials
+        Distinct evaluated trials.
+    n_choices
+        Those of them that a choice may be made on.
+    effective
+        What the choices are worth as independent trials (`quantbot.selection.effective_trials`).
+    mean_sharpe, variance_sharpe
+        Of the annual Sharpe ratios of all distinct trials that have one; not a number without.
+    entries
+        By run and time, the oldest first.
+    """
+
+    family: Family
+    n_trials: int
+    n_choices: int
+    effective: EffectiveTrials
+    mean_sharpe: float
+    variance_sharpe: float
+    entries: tuple[LedgerEntry, ...]
+
+    @property
+    def n_effective(self) -> float:
+        """Independent trials that the family's choices are worth."""
+        return self.effective.n_effective
+
+
+def family_of(plan: Plan) -> Family:
+    """Return the family that a plan's trials belong to."""
+    path, colon, function = plan.bundle.reference.rpartition(":")
+    strategy = f"{PurePath(path).name}:{function}" if colon and path.endswith(".py") else plan.bundle.reference
+    return Family(strategy, plan.dataset_name)
+
+
+def families(root: Store) -> list[Family]:
+    """Return every family that has an entry, sorted."""
+    found = []
+    for digest in root.folders(f"{LEDGER}/"):
+        keys = root.list(f"{LEDGER}/{digest}/")
+        if keys:
+            head = _entry(root.url, keys[0]).head
+            found.append(Family(head["strategy"], head["dataset"]))
+    return sorted(found, key=lambda family: (family.strategy, family.dataset))
+
+
+def find_family(root: Store, which: str) -> Family:
+    """Return the family that `which` names: "strategy on dataset", or the strategy or dataset alone if it is the only.
+
+    Raises
+    ------
+    NotFoundError
+        If none or several are meant; the message lists what there is.
+    """
+    known = families(root)
+    strategy, _, dataset = which.partition(" on ")
+    found = [f for f in known if (f.strategy, f.dataset) == (strategy, dataset)] or [
+        f for f in known if which in (f.strategy, f.dataset, f.digest)
+    ]
+    if len(found) == 1:
+        return found[0]
+    there = "; ".join(f"{f.strategy} on {f.dataset}" for f in found or known) or "none yet"
+    raise NotFoundError(f"{which!r} must mean one family of trials, found {len(found)}; there are: {there}")
+
+
+def is_recorded(run: RunStore, plan: Plan, *, looked: bool = False) -> bool:
+    """Return whether the run's entry is there."""
+    return run.root.exists(_key(family_of(plan), run.identity, looked))
+
+
+def record(store: RunStore, run: Run) -> None:
+    """Write the entries of a committed run that are not there yet; killed at any moment, the next call writes them."""
+    plan = run.plan
+    hidden = hidden_trials(plan) if plan.spec.folds.locked else None
+    for looked in (False, True):
+        if looked and (hidden is None or run.locked):
+            continue
+        key = _key(family_of(plan), store.identity, looked)
+        if not store.root.exists(key):
+            skipped = None if hidden is None else (~hidden if looked else hidden)
+            store.root.put_new(key, _encoded(run, skipped, looked))
+
+
+def read_ledger(root: Store, family: Family) -> Ledger:
+    """Return what the ledger of a family adds up to.
+
+    Entries never change, so the sums are remembered by the set of entries. Memory is bounded: pages of all entries
+    are read together, whatever the number of trials.
+
+    Raises
+    ------
+    NotFoundError
+        If the family has no entry.
+    """
+    keys = tuple(root.list(f"{LEDGER}/{family.digest}/"))
+    if not keys:
+        raise NotFoundError(f"no trial of {family.strategy} on {family.dataset} is in the ledger of {root.url}")
+    n_trials, n_choices, mean, variance = _counted(root.url, keys)
+    effective = _effective(root.url, keys, n_choices)
+    entries = sorted((_line(root, key) for key in keys), key=lambda entry: (entry.at_ns, entry.run, entry.looked))
+    return Ledger(family, n_trials, n_choices, effective, mean, variance, tuple(entries))
+
+
+# -- writing ------------------------------------------------------------------------------------------------------
+
+
+def choice_folds(plan: Plan) -> list[int]:
+    """Return the folds whose trials count as tries for the best: see the head of this file."""
+    roles = [fold.role for fold in plan.folds]
+    wanted = {"all", "rung"}
+    if roles.count("train") == 1 or "all" not in roles:
+        wanted |= {"train", "test"}
+    return [index for index, role in enumerate(roles) if role in wanted]
+
+
+def _key(family: Family, identity: str, looked: bool) -> str:
+    return f"{LEDGER}/{family.digest}/{identity}{LOOKED if looked else ''}"
+
+
+def _encoded(run: Run, skipped: NDArray[np.bool_] | None, looked: bool) -> bytes:
+    plan = run.plan
+    trials, low, indices = _evaluated(run, skipped, _n_sampled(plan))
+    family = family_of(plan)
+    head = {
+        "strategy": family.strategy,
+        "dataset": family.dataset,
+        "dataset_version": plan.dataset_version,
+        "run": plan.identity,
+        "engine": plan.engine,
+        "looked": looked,
+    }
+    return encode_entry(head, trials, _sampled(plan, low, indices))
+
+
+def _n_sampled(plan: Plan) -> int:
+    if not plan.plain_python:
+        return SAMPLED
+    longest = max(len(load_bars(plan, asset)) for asset in plan.assets)
+    return min(max(PLAIN_STEPS // max(longest, 1), 8), SAMPLED)
+
+
+def _evaluated(
+    run: Run, skipped: NDArray[np.bool_] | None, n_sampled: int
+) -> tuple[Trials, NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the distinct evaluated trials, and digests and indices of those that are sampled."""
+    plan = run.plan
+    words, choices = point_words(plan), set(choice_folds(plan))
+    sharpe = run.values(_SHARPE) if _SHARPE in plan.measures else None
+    evaluated = (run.state == CellStatus.VALUE) | (run.state == CellStatus.FAILED)
+    if skipped is not None:
+        evaluated &= ~skipped
+    digests, ratios, low, indices = [], [], [], []
+    for number in range(len(plan.assets) * len(plan.folds)):
+        asset, fold = divmod(number, len(plan.folds))
+        window = plan.folds[fold].window(load_bars(plan, plan.assets[asset]).ts_end_ns)
+        here = number * plan.n_points + np.flatnonzero(evaluated[number * plan.n_points :][: plan.n_points])
+        if window[1] - window[0] < 2 or not len(here):
+            continue  # without a return nothing was seen
+        found = trial_digests(plan, words[here - number * plan.n_points], plan.assets[asset], window) & ~CHOICE
+        if fold in choices:
+            found |= CHOICE
+            first = np.argpartition(found, n_sampled)[:n_sampled] if len(found) > n_sampled else slice(None)
+            low.append(found[first])
+            indices.append(here[first])
+        digests.append(found)
+        ratios.append((np.full(len(here), np.nan) if sharpe is None else sharpe[here]).astype(np.float32))
+    everything = Trials(_joined(digests, np.uint64), _joined(ratios, np.float32)).distinct()
+    lowest, places = np.unique(_joined(low, np.uint64), return_index=True)
+    return everything, lowest[:n_sampled], _joined(indices, np.int64)[places][:n_sampled]
+
+
+def _sampled(plan: Plan, digests: NDArray[np.uint64], trials: NDArray[np.int64]) -> Sample:
+    """Compute the returns of these trials, by time bucket."""
+    from datasets.catalog import open_version
+
+    dataset = open_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version)
+    start, end = dataset.start_ns, dataset.end_ns
+    shift = next(bits for bits in range(64) if (end >> bits) - (start >> bits) < BUCKETS)
+    first = start >> shift
+    returns = np.full((len(trials), (end >> shift) - first + 1), np.nan, np.float32)
+    for piece in trial_returns(plan, trials):
+        buckets = (piece.ts_end_ns >> shift) - first
+        starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
+        returns[piece.places[:, None], buckets[starts]] = np.add.reduceat(piece.returns, starts, axis=1)
+    return Sample(digests, shift, first, returns)
+
+
+def _joined(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype), *parts])
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _entry(root_url: str, key: str) -> Entry:
+    from datasets.store import open_store
+
+    root = open_store(root_url)
+    return Entry(lambda offset, length: root.get(key, offset, length), f"{root_url}/{key}")
+
+
+@lru_cache(maxsize=64)
+def _counted(root_url: str, keys: tuple[str, ...]) -> tuple[int, int, float, float]:
+    """Return (distinct trials, distinct choices, mean and variance of their Sharpe ratios).
+
+    Page by page, so that the sums are the same whichever run a trial came from.
+    """
+    entries = [_entry(root_url, key) for key in keys]
+    step = max(PAGES * _BATCH_BYTES // max(12 * sum(entry.n_trials for entry in entries), 1), 1)
+    n_trials = n_choices = n = 0
+    total = squares = 0.0
+    for start in range(0, PAGES, step):
+        stop = min(start + step, PAGES)
+        for parts in zip(*(entry.pages(start, stop) for entry in entries), strict=True):
+            page = Trials(
+                np.concatenate([part.digests for part in parts]), np.concatenate([part.sharpe for part in parts])
+            ).distinct()
+            n_trials += len(page)
+            n_choices += int(np.count_nonzero(page.digests & CHOICE))
+            ratios = page.sharpe[np.isfinite(page.sharpe)].astype(np.float64)
+            n, total, squares = n + len(ratios), total + float(ratios.sum()), squares + float(np.square(ratios).sum())
+    mean = total / n if n else float("nan")
+    variance = max(squares - n * mean * mean, 0.0) / (n - 1) if n > 1 else float("nan")
+    return n_trials, n_choices, mean, variance
+
+
+@lru_cache(maxsize=64)
+def _effective(root_url: str, keys: tuple[str, ...], n_choices: int) -> EffectiveTrials:
+    from quantbot.selection import effective_trials
+
+    merged: Sample | None = None
+    bound = np.iinfo(np.uint64).max
+    for key in keys:
+        entry = _entry(root_url, key)
+        own = entry.sample()
+        if 0 < len(own.digests) < entry.head["n_choices"]:  # beyond its last one, an entry knows of no trial
+            bound = min(bound, own.digests[-1])
+        merged = own if merged is None else _merged(merged, own)
+    assert merged is not None
+    returns = merged.returns[merged.digests <= bound].astype(np.float64)
+    return effective_trials(returns, max(n_choices, len(returns)))
+
+
+def _merged(one: Sample, other: Sample) -> Sample:
+    """Return the trials of lowest digest of two samples."""
+    shift = max(one.shift, other.shift)
+    one, other = one.coarser(shift), other.coarser(shift)
+    first = min(one.first_bucket, other.first_bucket)
+    last = max(sample.first_bucket + sample.returns.shape[1] for sample in (one, other))
+    digests, places = np.unique(np.concatenate([one.digests, other.digests]), return_index=True)
+    digests, places = digests[:SAMPLED], places[:SAMPLED]
+    returns = np.full((len(digests), last - first), np.nan, np.float32)
+    for sample, offset in ((one, 0), (other, len(one.digests))):
+        own = (places >= offset) & (places < offset + len(sample.digests))
+        at = sample.first_bucket - first
+        returns[own, at : at + sample.returns.shape[1]] = sample.returns[places[own] - offset]
+    return Sample(digests, shift, first, returns)
+
+
+def _line(root: Store, key: str) -> LedgerEntry:
+    head = _entry(root.url, key).head
+    run = RunStore(root, head["run"])
+    request = run.read_json("request.json") or {}
+    labels = run.labels()
+    return LedgerEntry(
+        run=head["run"],
+        name=labels[-1] if labels else str(request.get("name", "")),
+        user=str(request.get("user", "")),
+        at_ns=root.modified_ns(key),
+        looked=bool(head["looked"]),
+        dataset_version=head["dataset_version"],
+        n_trials=int(head["n_trials"]),
+        n_choices=int(head["n_choices"]),
+    )
