@@ -23,6 +23,7 @@ from quantbot.errors import DivergenceError, InputError, NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Value, nearest
 from sweeps.adaptive import known_plan
+from sweeps.layout import STATUS, Layout, measures_of, run_attributes
 from sweeps.looks import Look, hidden_trials, is_locked, looks_at, record_look
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
 from sweeps.status import RunStatus, RunSummary, list_runs, run_status
@@ -171,8 +172,7 @@ class Run:
     @cached_property
     def measures(self) -> dict[str, Measure]:
         """The declarations of the measures that rows carry, in their order."""
-        declared = {measure.name: measure for measure in get_engine(self.plan.engine).measures}
-        return {name: declared[name] for name in self.plan.measures}
+        return measures_of(self.plan)
 
     @property
     def objective(self) -> str:
@@ -183,6 +183,10 @@ class Run:
     def geometry(self) -> Geometry:
         """Where the points lie on the axes."""
         return Geometry.of(self.plan.axes, self.plan.points, self.plan.n_known)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return Layout.of(self.plan)
 
     @property
     def state(self) -> NDArray[np.uint8]:
@@ -235,11 +239,11 @@ class Run:
         """
         import xarray as xr
 
-        data = {name: self._shaped(self._table.column(name), np.nan) for name in self.plan.measures}
-        data["status"] = self._shaped(self.state, int(CellStatus.EXCLUDED))
-        dims, coords = self._labels()
-        variables = {name: (dims, values, self._attributes(name)) for name, values in data.items()}
-        return xr.Dataset(variables, coords, self._run_attributes())
+        layout = self._layout
+        data = {name: layout.shaped(self._table.column(name), np.nan) for name in self.plan.measures}
+        data[STATUS] = layout.shaped(self.state, int(CellStatus.EXCLUDED))
+        variables = {name: (layout.dims, values, layout.attributes(name)) for name, values in data.items()}
+        return xr.Dataset(variables, layout.coords(), run_attributes(self.plan, self.manifest, complete=self.complete))
 
     def surface(self, measure: str | None = None, fold: str | None = None, asset: str | None = None) -> xr.DataArray:
         """Return one measure as a labelled array; a named fold or asset is picked and loses its dimension.
@@ -252,9 +256,9 @@ class Run:
         import xarray as xr
 
         name = self._measure(measure)
-        dims, coords = self._labels()
-        values = self._shaped(self._table.column(name), np.nan)
-        array = xr.DataArray(values, coords, dims, name, self._attributes(name))
+        layout = self._layout
+        values = layout.shaped(self._table.column(name), np.nan)
+        array = xr.DataArray(values, layout.coords(), layout.dims, name, layout.attributes(name))
         if fold is not None:
             chosen = [self.plan.folds[index].name for index in self._folds(fold)]
             array = array.sel(fold=chosen[0] if len(chosen) == 1 else chosen)
@@ -556,8 +560,6 @@ class Run:
         found = self.plan.points.point(int(np.argmin(distance)))
         return ", ".join(f"{name}={value}" for name, value in found.items())
 
-    # -- labels -------------------------------------------------------------------------------------------------
-
     def _known(self, column: NDArray[Any], points: NDArray[np.int64]) -> NDArray[Any]:
         """Return a column of these points; None where a point is not chosen yet."""
         unknown = points >= self.plan.n_known
@@ -566,59 +568,3 @@ class Run:
         shown = column.astype(object)
         shown[unknown] = None
         return shown
-
-    def _shaped(self, values: NDArray[Any], empty: float) -> NDArray[Any]:
-        """Lay out one value per trial as (asset, fold, axes...) or (asset, fold, point)."""
-        lead = (len(self.plan.assets), len(self.plan.folds))
-        if not self.geometry.dense or not self.plan.axes:
-            return values.reshape(*lead, self.plan.n_points)[..., : self.plan.n_known]
-        shape = self.geometry.sizes
-        grid = np.full((lead[0] * lead[1], int(np.prod(shape))), empty, values.dtype)
-        grid[:, self.geometry.cells] = values.reshape(-1, self.plan.n_points)
-        return grid.reshape(*lead, *shape)
-
-    def _labels(self) -> tuple[tuple[str, ...], dict[str, Any]]:
-        coords: dict[str, Any] = {
-            "asset": ("asset", np.array(self.plan.assets)),
-            "fold": ("fold", np.array([fold.name for fold in self.plan.folds])),
-            "role": ("fold", np.array([fold.role for fold in self.plan.folds])),
-            "fold_start": ("fold", self._times("start_ns")),
-            "fold_end": ("fold", self._times("end_ns")),
-        }
-        if self.geometry.dense and self.plan.axes:
-            coords |= {axis.name: (axis.name, axis.values) for axis in self.plan.axes}
-            return ("asset", "fold", *(axis.name for axis in self.plan.axes)), coords
-        coords |= {name: ("point", column[: self.plan.n_known]) for name, column in self.plan.points.columns.items()}
-        return ("asset", "fold", "point"), coords
-
-    def _times(self, name: str) -> NDArray[np.datetime64]:
-        return np.array([getattr(fold, name) for fold in self.plan.folds], np.int64).astype("datetime64[ns]")
-
-    def _attributes(self, name: str) -> dict[str, Any]:
-        if name == "status":
-            return {
-                "long_name": "what a cell stands for",
-                "flag_values": [int(code) for code in CellStatus],
-                "flag_meanings": " ".join(code.name.lower() for code in CellStatus),
-            }
-        measure = self.measures[name]
-        return {
-            "long_name": measure.label,
-            "units": measure.unit,
-            "better": measure.better,
-            "group": measure.group,
-            "description": measure.doc,
-        }
-
-    def _run_attributes(self) -> dict[str, Any]:
-        return {
-            "title": f"{self.plan.bundle.reference} on {self.plan.dataset_name}",
-            "identity": self.identity,
-            "dataset": self.plan.dataset_name,
-            "dataset_version": self.plan.dataset_version,
-            "engine": self.plan.engine,
-            "objective": self.objective,
-            "spec": self.plan.spec_toml,
-            "complete": int(self.complete),
-            "result_digest": self.manifest.result_digest if self.manifest else "",
-        }

@@ -21,7 +21,7 @@ from sweeps.surface import CellStatus
 
 KEPT_BYTES = 512 * 2**20  # of columns; the one that was asked for longest ago goes first
 _KEPT_BLOCKS = 4  # of which whole rows were asked for
-_CELL_OF = np.array([CellStatus.VALUE, CellStatus.FAILED, CellStatus.SKIPPED], np.uint8)  # by `TrialStatus`
+CELL_OF = np.array([CellStatus.VALUE, CellStatus.FAILED, CellStatus.SKIPPED], np.uint8)  # by `TrialStatus`
 
 
 class Table:
@@ -57,7 +57,7 @@ class Table:
         state = np.full(self._plan.n_trials, CellStatus.NOT_RUN, np.uint8)
         blocks = [self._plan.block(int(index)) for index in self._indices]
         for block, status in zip(blocks, self._store.read_parts(STATUS, blocks, self._manifest), strict=True):
-            state[block.trial_start : block.trial_stop] = _CELL_OF[status]
+            state[block.trial_start : block.trial_stop] = CELL_OF[status]
         if self._hidden is not None:
             state[self._hidden] = CellStatus.LOCKED
         return state
