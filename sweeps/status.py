@@ -149,6 +149,8 @@ def run_status(root: Store, identity: str) -> RunStatus:
         return _done(run)
     plan = run.plan()
     done = [plan.block(index) for index in run.finished() if index < plan.n_blocks]
+    if len(plan.phases) > 1:
+        done.sort(key=lambda block: (plan.phase_of(block), block.index))
     counts = _counts(run, plan, done)
     lease = lease_state(run.store)
     rate, recent, silent = _speed(run, done) if lease.alive else (0.0, None, 0.0)
@@ -191,7 +193,7 @@ def _counts(run: RunStore, plan: Plan, blocks: list[Block]) -> dict[str, Any]:
 def _speed(run: RunStore, done: list[Block]) -> tuple[float, float | None, float]:
     """Return trials per second over the newest blocks, over the newest half of those, and seconds since the last.
 
-    Blocks are started in the order of their indices, so the highest ones are the newest, or nearly.
+    Blocks are started in their order in `done`, by phase and index, so the last ones are the newest, or nearly.
     """
     if not done:
         return 0.0, None, 0.0

@@ -434,6 +434,10 @@ LENGTHS = st.sampled_from(["20%", "99.9%", "30d", 2, 20, 60, 150, 10**9])
             {"where": "fast / (slow - 20) > 1 or execution.fee_bps % 5 == 0"},
             {"method": "random", "n": 30},
             {"method": "sobol", "n": 30, "where": "fast > 3"},
+            {"method": "lhs", "n": 30, "where": "fast > 3"},
+            {"method": "bayes", "n": 30, "batch": 7},
+            {"method": "halving", "initial": "grid", "rungs": 3, "where": "fast < slow"},
+            {"method": "halving", "n": 30, "eta": 2, "min_history": "10%"},
         ]
     ),
     folds=st.just({})
