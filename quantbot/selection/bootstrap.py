@@ -89,6 +89,15 @@ class RealityCheck:
     n_bars: int
     block_length: int
 
+    @property
+    def p(self) -> float:
+        """The one number to show: the larger of White's and Hansen's consistent p-value.
+
+        An edge should convince both: White's looks at money, in which high leverage drowns the rest, Hansen's at money
+        per risk.
+        """
+        return max(self.white, self.consistent)
+
 
 def bootstrap_intervals(
     returns: ArrayLike,
@@ -168,7 +177,8 @@ def reality_check(
     ----------
     returns
         Shape (n_trials, n_bars), simple returns per bar. A sample of a run's trials does (256 cost about half a
-        second), if the best is among them: the test knows no luck of trials that are left out.
+        second), if the best is among them. The test knows no luck of trials that are left out: with the best of 1000
+        moving averages among 256 of them, it rejected noise 9 times of 100 in place of 5.
     benchmark
         Shape (n_bars,), returns to be beaten; by default 0, that is cash.
     n_buckets
