@@ -71,6 +71,10 @@ class Points:
         start, stop, _ = rows.indices(self.n_points)
         return Points(max(stop - start, 0), {name: column[start:stop] for name, column in self.columns.items()})
 
+    def take(self, rows: NDArray[np.int64]) -> Points:
+        """Return the points with these indices."""
+        return Points(rows.shape[0], {name: column[rows] for name, column in self.columns.items()})
+
     def point(self, row: int) -> dict[str, Value]:
         """Return one point as plain Python values."""
         return {name: column[row].item() for name, column in self.columns.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,6 +16,7 @@ from quantbot.engine import Points
 from quantbot.errors import InputError
 from quantbot.parameters import Value, nearest
 from quantbot.selection.plateau import Grid
+from sweeps.grid import GridPoints
 from sweeps.trial import Axis
 
 MAX_BINS = 24  # of a sampled axis: points are binned by quantile, since hardly two share a value
@@ -65,6 +67,9 @@ class Geometry:
             The points from this one on are not chosen yet: they lie nowhere.
         """
         n_known = points.n_points if n_known is None else n_known
+        if isinstance(points, GridPoints):
+            digits, values = tuple(points.columns.digits(axis.name) for axis in axes), tuple(a.values for a in axes)
+            return cls(tuple(axes), points, digits, tuple(len(axis) for axis in axes), values, n_known)
         placed = [_place(axis, points.columns[axis.name][:n_known]) for axis in axes]
         unknown = np.zeros(points.n_points - n_known, np.int64)
         return cls(
@@ -89,14 +94,16 @@ class Geometry:
     @property
     def dense(self) -> bool:
         """Whether the points fill enough of the grid for an array with one dimension per axis."""
-        n_cells = float(np.prod([float(size) for size in self.sizes])) if self.sizes else 1.0
-        return not self.sampled and n_cells <= max(_MAX_SPARSENESS * self.points.n_points, 4096)
+        return not self.sampled and fills_grid(self.sizes, self.points.n_points)
 
     @cached_property
     def cells(self) -> NDArray[np.int64]:
         """Shape (n_points,): place of each point in the flattened grid, the last axis fastest."""
         if not self.axes:
             return np.zeros(self.points.n_points, np.int64)
+        if isinstance(self.points, GridPoints):
+            cells = self.points.cells
+            return np.arange(self.points.n_points) if cells is None else cells.astype(np.int64)
         return np.asarray(np.ravel_multi_index(self.digits, self.sizes), dtype=np.int64)
 
     @cached_property
@@ -104,7 +111,7 @@ class Geometry:
         """Whether the points are a grid, or what a condition left of one, in the order of its cells."""
         if not self.dense or self.n_known < self.points.n_points:
             return False
-        return bool(np.all(np.diff(self.cells) > 0))
+        return isinstance(self.points, GridPoints) or bool(np.all(np.diff(self.cells) > 0))
 
     def scale(self, name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Return the place of each point on an axis of a map, shape (n_points,), and the axis's values.
@@ -146,6 +153,11 @@ class Geometry:
                 )
             mask &= self.digits[axis] == found[0]
         return mask
+
+
+def fills_grid(sizes: Sequence[int], n_points: int) -> bool:
+    """Return whether so many points fill enough of a grid for an array with one dimension per axis."""
+    return math.prod(sizes) <= max(_MAX_SPARSENESS * n_points, 4096)
 
 
 def _place(axis: Axis, column: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from quantbot.engine import get_engine
 from quantbot.measures import Measure
-from sweeps.surface import CellStatus, Geometry
+from sweeps.geometry import CellStatus, fills_grid
+from sweeps.grid import GridPoints
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -40,19 +41,16 @@ class Layout:
     plan: Plan
     dims: tuple[str, ...]
     shape: tuple[int, ...]
-    cells: NDArray[np.int64] | None
+    cells: NDArray[Any] | None
 
     @classmethod
     def of(cls, plan: Plan) -> Layout:
         """Lay out the points of a plan that are known."""
         lead = len(plan.assets), len(plan.folds)
         sizes = tuple(len(axis) for axis in plan.axes)
-        geometry = Geometry.of(plan.axes, plan.points, plan.n_known)
-        if not plan.axes or not geometry.dense:
+        if not isinstance(plan.points, GridPoints) or not fills_grid(sizes, plan.n_points):
             return cls(plan, ("asset", "fold", "point"), (*lead, plan.n_known), None)
-        names = tuple(axis.name for axis in plan.axes)
-        full = int(np.prod(sizes)) == plan.n_points
-        return cls(plan, ("asset", "fold", *names), (*lead, *sizes), None if full else geometry.cells)
+        return cls(plan, ("asset", "fold", *(axis.name for axis in plan.axes)), (*lead, *sizes), plan.points.cells)
 
     @property
     def n_cells(self) -> int:

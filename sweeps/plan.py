@@ -326,7 +326,7 @@ def make_plan(
     if len(phases) > 1:
         guide_fold(source.folds)  # refuses folds that leave nothing to learn from
     n_known = phases.points(0).stop
-    known = points[:n_known]
+    known = points if n_known == points.n_points else points[:n_known]
     if n_known < points.n_points:  # a Bayesian search: the rest of the sample is what it would take without results
         axes = tuple(replace(axis, values=np.unique(known.columns[axis.name])) for axis in axes)
     n_evaluated = evaluated_points(spec.search, points.n_points, source.folds)
@@ -364,7 +364,7 @@ def make_plan(
         folds=source.folds,
         axes=axes,
         where="" if spec.search.design != "grid" else spec.search.where,
-        points=padded(known.columns, points.n_points) if known.columns else points,
+        points=points if known is points else padded(known.columns, points.n_points),
         settings=settings.values,
         groups=groups,
         measures=measures,

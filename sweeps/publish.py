@@ -91,8 +91,8 @@ class _Source:
             if cells is None:
                 first, last, places = low, high, np.arange(low, high)
             else:
-                first, last = np.searchsorted(cells, [low, high]).tolist()
-                places = cells[first:last]
+                first, last = np.searchsorted(cells, np.array([low, high], cells.dtype)).tolist()
+                places = cells[first:last].astype(np.int64)
             yield base, range(index * n_points + first, index * n_points + last), places + (base - start)
 
     def _rows(self, start: int, stop: int) -> Iterator[tuple[int, Rows, slice]]:

@@ -468,7 +468,8 @@ class Run:
             "asset": np.array(self.plan.assets, dtype=object)[slices // len(self.plan.folds)],
             "fold": np.array([fold.name for fold in self.plan.folds], dtype=object)[slices % len(self.plan.folds)],
         }
-        columns |= {name: self._known(column[points], points) for name, column in self.plan.points.columns.items()}
+        chosen = self.plan.points.take(points)
+        columns |= {name: self._known(column, points) for name, column in chosen.columns.items()}
         columns["state"] = [_STATES[CellStatus(int(code))] for code in self.state[trials]]
         columns |= self._table.rows(trials)
         columns["reason"] = [self._table.reason(int(trial)) for trial in trials]

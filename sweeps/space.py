@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from quantbot.engine import Points
 from quantbot.errors import ParameterError, SpecError, TooLargeError
 from quantbot.parameters import Parameter, Value
+from sweeps.grid import GridColumns, GridPoints
 from sweeps.sections import AxisForm, Interval, Range, Values
 from sweeps.trial import Axis, Column
 
@@ -52,22 +53,27 @@ def grid_points(
     {'fast': [5, 5], 'slow': [7, 8]}
     """
     n_points = check_size({axis.name: len(axis) for axis in axes}, limit)
+    if not axes:
+        return Points(1)
     if not where:
-        return Points(n_points, _decode(axes, np.arange(n_points))) if axes else Points(1)
+        return GridPoints(n_points, GridColumns(axes))
+    cells = _kept(axes, where, constants or {}, n_points)
+    if not cells.shape[0]:
+        raise SpecError(f"search.where: {where!r} leaves none of the {n_points:,} points of the grid; widen it")
+    return GridPoints(cells.shape[0], GridColumns(axes, cells if cells.shape[0] < n_points else None))
+
+
+def _kept(axes: Sequence[Axis], where: str, constants: Mapping[str, Value], n_cells: int) -> NDArray[Any]:
+    """Return the cells of the grid that satisfy a condition, rising, in the smallest type that holds them."""
     from sweeps.where import bind_where
 
-    condition = bind_where(where, axes, constants or {})
+    condition = bind_where(where, axes, constants)
+    grid, smallest = GridColumns(axes), np.min_scalar_type(n_cells)
     kept = []
-    n_kept = 0
-    for start in range(0, n_points, _CHUNK):
-        stop = min(start + _CHUNK, n_points)
-        columns = _decode(axes, np.arange(start, stop))
-        mask = condition(columns, stop - start)
-        n_kept += int(np.count_nonzero(mask))
-        kept.append({name: column[mask] for name, column in columns.items()})
-    if n_kept == 0:
-        raise SpecError(f"search.where: {where!r} leaves none of the {n_points:,} points of the grid; widen it")
-    return Points(n_kept, {axis.name: np.concatenate([chunk[axis.name] for chunk in kept]) for axis in axes})
+    for start in range(0, n_cells, _CHUNK):
+        cells = np.arange(start, min(start + _CHUNK, n_cells))
+        kept.append(cells[condition(grid.of(cells), cells.shape[0])].astype(smallest))
+    return np.concatenate(kept)
 
 
 def check_size(sizes: Mapping[str, int], limit: int = MAX_POINTS) -> int:
@@ -222,12 +228,3 @@ def _interval(form: Interval) -> NDArray[np.float64]:
 def _exact(value: float) -> Fraction:
     """Return the decimal number as which a float is written, exactly."""
     return Fraction(str(value))
-
-
-def _decode(axes: Sequence[Axis], index: NDArray[np.int64]) -> dict[str, Column]:
-    """Return the columns of the grid's points with these indices (last axis fastest)."""
-    columns: dict[str, Column] = {}
-    for axis in reversed(axes):
-        index, digit = np.divmod(index, len(axis))
-        columns[axis.name] = axis.values[digit]
-    return {axis.name: columns[axis.name] for axis in axes}

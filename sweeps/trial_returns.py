@@ -66,8 +66,7 @@ def trial_returns(plan: Plan, trials: NDArray[np.int64]) -> Iterator[Returns]:
         step = max(_PIECE_BYTES // (8 * (stop - start)), 1)
         for first in range(0, len(places), step):
             piece = places[first : first + step]
-            columns = {name: column[points[piece]] for name, column in plan.points.columns.items()}
-            returns = _returns(engine, job, bars, (start, stop), Points(len(piece), columns))
+            returns = _returns(engine, job, bars, (start, stop), plan.points.take(points[piece]))
             times = bars.ts_end_ns[start:stop]
             yield Returns(asset, fold, piece, (start, stop), times, bars.periods_per_year, returns)
 

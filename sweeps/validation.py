@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.engine import Points, get_engine
+from quantbot.engine import get_engine
 from quantbot.errors import InputError
 from quantbot.selection.pooling import columns_of, pool
 from sweeps.splits import FoldSplits, splits_of
@@ -229,7 +229,7 @@ def _returns(plan: Plan, asset: str, fold: int, points: list[int]) -> tuple[NDAr
     """Return the ends of a fold's bars, and by point the return of each bar."""
     bars = load_bars(plan, asset)
     window = plan.folds[fold].window(bars.ts_end_ns)
-    chosen = Points(len(points), {name: column[points] for name, column in plan.points.columns.items()})
+    chosen = plan.points.take(np.asarray(points, np.int64))
     found = get_engine(plan.engine).returns(plan.job(), bars, window, chosen)
     return bars.ts_end_ns[slice(*window)], dict(zip(points, found, strict=True))
 

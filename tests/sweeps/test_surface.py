@@ -173,9 +173,8 @@ def test_plane__tells_missing_failed_and_excluded_apart() -> None:
 
 def test_plane__tells_not_promoted_from_failed_and_missing() -> None:
     place = geometry(axes=(FAST, SLOW))
-    array, state, trials = slices([1.0, *[np.nan] * 11], [0, 4, 2, 4, 4, 1, 4, 4, 2, 2, 4, 4])
-    array, state, trials = (part.reshape(2, 6) for part in (array, state, trials))
-    found = plane(place, array, state, trials, x="slow", y="fast")
+    array, state, _ = slices([1.0, *[np.nan] * 11], [0, 4, 2, 4, 4, 1, 4, 4, 2, 2, 4, 4])
+    found = plane(place, array.reshape(2, 6), state.reshape(2, 6), np.array([0, 6]), x="slow", y="fast")
     names = [[CellStatus(int(code)).name for code in row] for row in found.status]
     assert names == [["VALUE", "SKIPPED"], ["FAILED", "SKIPPED"], ["SKIPPED", "NOT_RUN"]]
 
