@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 MOST_SAMPLED = 512  # trials: bounds the cost at about a second and 60 MB, whatever is handed in
 _DRAWS = 2000  # of the noise, each with its mirror image: the expected best is known to 0.01 deviations
 _ORDERS = 8  # in which trials are added one by one, to see how the expected best grows with their number
+_JITTER = 1e-10  # on the diagonal: equal trials have no Cholesky root, and what they are worth moves by 1e-5
 _FLAT = 1e-12  # of the mean square: a variance below is what rounding leaves of none
 
 
@@ -124,8 +125,8 @@ def effective_trials(returns: ArrayLike, n_trials: int | None = None, *, seed: i
     mean = (float(correlation.sum()) - n) / (n * (n - 1)) if n > 1 else math.nan
     first, whole = _effective(correlation, rng)
     growth = min(max(math.log(whole / first) / math.log(n / max(n // 4, 1)), 0.0), 1.0) if n > 1 else 1.0
-    found = min(max(whole, 1.0) * (family / n) ** growth, family)
-    return EffectiveTrials(max(found, 1.0), family, n, growth, mean)
+    found = min(whole * (family / n) ** growth, family)
+    return EffectiveTrials(_rounded(max(found, 1.0)), family, n, _rounded(growth), _rounded(mean))
 
 
 def _standardised(values: Floats) -> tuple[Floats, int]:
@@ -142,8 +143,9 @@ def _standardised(values: Floats) -> tuple[Floats, int]:
 def _effective(correlation: Floats, rng: np.random.Generator) -> tuple[float, float]:
     """Return the effective number of a quarter of the trials (mean over orders), and of all."""
     n = len(correlation)
-    weights, vectors = np.linalg.eigh(correlation)
-    draws = (vectors * np.sqrt(np.maximum(weights, 0.0))) @ rng.normal(size=(n, _DRAWS))
+    # Not by eigenvectors: those of near-equal eigenvalues turn with the last bit, and with them every draw.
+    root = np.linalg.cholesky(correlation + _JITTER * np.eye(n))
+    draws = root @ rng.normal(size=(n, _DRAWS))
     quarter = max(n // 4, 1)
     first = 0.0
     for _ in range(_ORDERS):
@@ -151,6 +153,11 @@ def _effective(correlation: Floats, rng: np.random.Generator) -> tuple[float, fl
         first += 0.5 * float((some.max(axis=0) - some.min(axis=0)).mean()) / _ORDERS
     whole = 0.5 * float((draws.max(axis=0) - draws.min(axis=0)).mean())
     return _trials_of(first), _trials_of(whole)
+
+
+def _rounded(value: float) -> float:
+    """Return six digits: more than is known, and few enough that another machine's last bit does not show."""
+    return float(f"{value:.6g}")
 
 
 def _trials_of(highest: float) -> float:
