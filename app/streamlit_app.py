@@ -16,6 +16,12 @@ PAGES = (
     ("new", "New sweep", ":material/add:", "What a sweep will cost, and whether it is allowed; then start it."),
     ("surface", "Surface", ":material/grid_on:", "Where a run's parameters are good."),
     ("trial", "Trial", ":material/show_chart:", "How one point earned its numbers."),
+    (
+        "compare",
+        "Compare",
+        ":material/compare_arrows:",
+        "What differs between trials or runs, and whether by more than noise.",
+    ),
     ("data", "Data", ":material/database:", "What is in the store, and whether it can be trusted."),
 )
 

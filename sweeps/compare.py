@@ -15,7 +15,7 @@ from quantbot.engine import Points
 from quantbot.errors import InputError, NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Value
-from sweeps.surface import Geometry, How, Plane, plane
+from sweeps.surface import CellStatus, Geometry, How, Plane, plane
 from sweeps.task import judged_folds
 from sweeps.trial import Axis
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sweeps.results import Run
 
 MOST = 6
+_GRAVITY = np.zeros(max(CellStatus) + 1, np.int64)
+_GRAVITY[[CellStatus.SKIPPED, CellStatus.NOT_RUN, CellStatus.FAILED, CellStatus.LOCKED]] = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,9 +266,8 @@ def difference_plane(
         trials = points + run.plan.trial_index(0, _index(run.plan.assets, asset, "asset"), _fold(run, fold))
         values.append(run.values(measure)[trials])
         states.append(run.state[trials])
-    # Of the two the graver: a pair has a value only where both have one.
-    grave = np.array([0, 2, 3, 1, 1])  # by `CellStatus`; a point that a search dropped counts as not run here
-    worst = np.where(grave[states[0]] >= grave[states[1]], states[0], states[1]).astype(np.uint8)
+    # A pair has a value only where both have one; else it is in the graver state of the two.
+    worst = np.where(_GRAVITY[states[0]] >= _GRAVITY[states[1]], states[0], states[1]).astype(np.uint8)
     reduced = plane(
         Geometry.of(found.axes, found.points),
         (values[1] - values[0])[None],

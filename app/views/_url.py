@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-RUNS, NEW, SURFACE, TRIAL, DATA = (f"views/{name}.py" for name in ("runs", "new", "surface", "trial", "data"))
+RUNS, NEW, SURFACE, TRIAL, COMPARE, DATA = (
+    f"views/{name}.py" for name in ("runs", "new", "surface", "trial", "compare", "data")
+)
 POINT = "p."  # what precedes a parameter's name in an address
 MAX_TEXT = 500
 

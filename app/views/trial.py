@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 import streamlit as st
 
 from app import format as fmt
-from app import reads
+from app import reads, reads_trial
 from app.figures.trial import trial_chart
-from app.views import _parts, _shown, _url
+from app.views import _parts, _shown, _sides, _trial_tabs, _url
 from quantbot.errors import NotFoundError, QuantBotError
 
 if TYPE_CHECKING:
     from app.views._shown import Shown
+    from sweeps.neighbours import Neighbour
     from sweeps.results import TrialReplay
 
-KEYS = ("run", "trial", "t.from", "t.to", "t.log")
+KEYS = ("run", "trial", "t", "t.log", *_trial_tabs.KEYS)
 CARRIED = ("s.", _url.POINT)  # the surface's view rides along, so that the way back works after a reload
 _CHIPS = 6
+_HEADLINE = ("total_return", "sharpe", "max_drawdown", "exposure", "n_trades")
 
 
 @_parts.page
@@ -40,15 +43,27 @@ def page() -> None:
         return
     shown = _shown.show(reads.find_run(view["run"]))
     _parts.scope(shown.plan, shown.name, shown.status, reads.currency(shown.plan))
-    _back(shown, view)
     trial = _trial_index(shown, view)
+    _ways(shown, trial, view)
     row = shown.run.row(trial)
-    _chips(shown, trial, row, view)
+    beside = reads_trial.neighbours(shown.identity, shown.mark, trial, _names(shown))
+    _chips(shown, row, beside, view)
     if row["state"] == "failed":
         st.error(fmt.plain(f"This trial failed: {row['reason']}"))
+        _trial_tabs.neighbours(shown, beside, _names(shown), _go)
+    elif row["state"] in ("locked", "not promoted"):
+        st.info(fmt.plain(_WITHOUT_ROW[row["state"]]))
+        _trial_tabs.neighbours(shown, beside, _names(shown), _go)
     else:
-        _replayed(shown, trial, row, view)
+        _replayed(shown, trial, row, beside, view)
     _url.keep("trial", view)
+
+
+_WITHOUT_ROW = {
+    "locked": "This trial tests a locked holdout, which nobody has looked at yet. `quantbot sweep unlock` shows it, and"
+    " puts the look on record.",
+    "not promoted": "The search did not promote this point to this length of history, so it was never run.",
+}
 
 
 def _trial_index(shown: Shown, view: dict[str, str]) -> int:
@@ -63,184 +78,253 @@ def _trial_index(shown: Shown, view: dict[str, str]) -> int:
     return int(text)
 
 
-def _back(shown: Shown, view: dict[str, str]) -> None:
+def _ways(shown: Shown, trial: int, view: dict[str, str]) -> None:
+    """Lead back to the surface, and on to a comparison."""
     last = _url.last_view("surface")
     carried = last if last.get("run") == shown.identity else {k: v for k, v in view.items() if k.startswith("s.")}
-    st.page_link(
-        _url.SURFACE, label="Back to the surface", icon=":material/arrow_back:",
-        query_params={**carried, "run": shown.identity},
-    )  # fmt: skip
+    with st.container(horizontal=True):
+        st.page_link(
+            _url.SURFACE, label="Back to the surface", icon=":material/arrow_back:",
+            query_params={**carried, "run": shown.identity},
+        )  # fmt: skip
+        _sides.compare_link(shown.identity, trial)
 
 
-def _chips(shown: Shown, trial: int, row: dict[str, Any], view: dict[str, str]) -> None:
-    """Show the point, each parameter with one step to either side."""
-    axes = shown.plan.axes
+def _names(shown: Shown) -> list[str]:
+    """Return the measures that neighbours are compared by: the objective, and what belongs beside it."""
+    wanted = (shown.plan.spec.objective.metric, "sharpe", "total_return", "max_drawdown", "n_trades")
+    return [name for name in dict.fromkeys(wanted) if name in shown.measures]
+
+
+# --------------------------------------------------------------------------------------------------------------- chips
+
+
+def _chips(shown: Shown, row: dict[str, Any], beside: tuple[Neighbour, ...], view: dict[str, str]) -> None:
+    """Show the point, each parameter with one step to either side; asset and fold to choose from."""
     for key in [key for key in view if key.startswith(_url.POINT)]:
         del view[key]
     view |= {f"{_url.POINT}{name}": fmt.value(value) for name, value in row["point"].items()}
-    axes = shown.plan.axes
-    facts = [(name, fmt.value(value)) for name, value in row["point"].items()]
-    facts += [("asset", row["asset"]), ("fold", row["fold"])]
-    stepped = {axis.name: axis.values.tolist() for axis in axes if not axis.sampled and axis.kind != "choice"}
+    steps = {(one.axis, one.step): one for one in beside}
+    chips = [*row["point"], "asset", "fold"]
     places: list[Any] = []
-    for number, (name, text) in enumerate(facts):
-        places = places if number % _CHIPS else st.columns(min(len(facts), _CHIPS))
+    for number, name in enumerate(chips):
+        places = places if number % _CHIPS else st.columns(min(len(chips), _CHIPS))
         with places[number % _CHIPS].container(border=True, height="stretch", gap="xsmall"):
             st.caption(fmt.plain(name))
+            if name in ("asset", "fold"):
+                _other(shown, row, name)
+                continue
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                if name in stepped:
-                    _step(shown, row, name, stepped[name], -1)
-                st.markdown(f"**{fmt.plain(text)}**", width="content")
-                if name in stepped:
-                    _step(shown, row, name, stepped[name], +1)
+                _step(shown, steps.get((name, -1)))
+                st.markdown(f"**{fmt.plain(fmt.value(row['point'][name]))}**", width="content")
+                _step(shown, steps.get((name, 1)))
 
 
-def _step(shown: Shown, row: dict[str, Any], name: str, values: list[Any], step: int) -> None:
-    neighbour = _neighbour(shown, row, name, values, values.index(row["point"][name]) + step)
+def _step(shown: Shown, one: Neighbour | None) -> None:
+    if one is None:
+        return
+    declared = shown.measures[shown.plan.spec.objective.metric]
+    delta = one.deltas.get(declared.name, math.nan)
+    told = f"{one.axis} one step {'down' if one.step < 0 else 'up'}"
+    told += f" to {fmt.value(one.value)}" if one.value is not None else ""
+    told += f": {one.state}" if one.state != "ok" else ""
+    told += f": {declared.label} changes by {_trial_tabs.delta(delta, declared)}" if delta == delta else ""
     st.button(
-        "", key=f"t.step.{name}.{step}", disabled=neighbour is None, type="tertiary",
-        icon=":material/remove:" if step < 0 else ":material/add:", on_click=_go, args=(neighbour,),
-        help=fmt.plain(f"{name} one step {'down' if step < 0 else 'up'}"),
+        "", key=f"t.step.{one.axis}.{one.step}", disabled=one.trial is None, type="tertiary",
+        icon=":material/remove:" if one.step < 0 else ":material/add:", on_click=_go, args=(one.trial,),
+        help=fmt.plain(told),
     )  # fmt: skip
 
 
-def _neighbour(shown: Shown, row: dict[str, Any], name: str, values: list[Any], at: int) -> int | None:
-    if not 0 <= at < len(values):
-        return None
-    try:
-        return shown.run.trial_index(row["point"] | {name: values[at]}, row["asset"], row["fold"])
-    except NotFoundError:  # excluded by the run's condition
-        return None
+def _other(shown: Shown, row: dict[str, Any], noun: str) -> None:
+    """Show asset or fold: as text if there is one, else to choose from."""
+    names = list(shown.plan.assets) if noun == "asset" else [fold.name for fold in shown.plan.folds]
+    if len(names) < 2:
+        st.markdown(f"**{fmt.plain(row[noun])}**")
+        return
+    key = f"t.{noun}"
+    st.session_state[key] = row[noun]
+    place = shown.plan.trial(row["trial"])
+    st.selectbox(
+        noun, names, key=key, label_visibility="collapsed", on_change=_elsewhere,
+        args=(key, names, shown.plan.n_points, len(shown.plan.folds),
+              (place.point_index, place.asset_index, place.fold_index)),
+    )  # fmt: skip
+
+
+def _elsewhere(key: str, names: list[str], n_points: int, n_folds: int, place: tuple[int, int, int]) -> None:
+    """Go to the same point on another asset or in another fold."""
+    point, asset, fold = place
+    chosen = names.index(st.session_state[key])
+    asset, fold = (chosen, fold) if key == "t.asset" else (asset, chosen)
+    _go((asset * n_folds + fold) * n_points + point)
 
 
 def _go(trial: int | None) -> None:
     st.query_params["trial"] = str(trial)
 
 
-def _replayed(shown: Shown, trial: int, row: dict[str, Any], view: dict[str, str]) -> None:
+# ------------------------------------------------------------------------------------------------------------ replayed
+
+
+def _replayed(
+    shown: Shown, trial: int, row: dict[str, Any], beside: tuple[Neighbour, ...], view: dict[str, str]
+) -> None:
     try:
         replay, seconds = reads.replay(shown.identity, shown.mark, trial)
     except QuantBotError as error:
         st.warning("This trial can't be replayed here; below is the stored row.")
         _parts.problem(error)
-        _headline(shown, row["measures"], "")
-        _measures(shown, row["measures"], "")
+        _headline(shown, trial, row["measures"], "", replayed=False)
+        _trial_tabs.measures(shown, row["measures"], "")
         return
     if replay.equal is False:
-        st.error(fmt.plain(f"Not the stored row: {replay.mismatch}"))
+        st.error(fmt.plain(f"Not the stored row: {replay.mismatch}"), icon=":material/error:")
     else:
         same = "equals the stored row bit for bit" if replay.equal else "the store has no row of it yet"
         st.caption(fmt.plain(f"Replayed in {fmt.duration(seconds)}, {same}."))
     measures: Mapping[str, float] = replay.row if row["state"] != "ok" else row["measures"]
     currency = reads.currency(shown.plan, row["asset"])
-    _headline(shown, measures, currency)
+    _headline(shown, trial, measures, currency, replayed=True)
     window, log = _period(replay, view)
     figure = trial_chart(replay, currency=currency, window=window, log=log)
-    st.plotly_chart(figure, key="t.chart", alt=_alt(shown, row, measures), config={"displaylogo": False})
-    every, fills, trades = st.tabs(["All measures", f"Orders ({_n(replay.orders)})", f"Trades ({_n(replay.trades)})"])
-    with every:
-        _measures(shown, measures, currency)
-    with fills:
-        _orders(replay)
-    with trades:
-        _trades(replay, currency)
+    figure.update_layout(dragmode="select", selectdirection="h")
+    # A new figure is a new chart: what was selected in the old one is not a wish any more.
+    turn = st.session_state.setdefault("t.turn", 0)
+    st.plotly_chart(
+        figure, key=f"t.chart.{turn}", alt=_alt(shown, row, measures), on_select=_on_drag, selection_mode="box",
+        config={"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]},
+    )  # fmt: skip
+    st.caption("Drag across the chart to see a period in full; times are UTC.")
+    path = reads_trial.curves(shown.identity, shown.mark, trial)
+    _trial_tabs.show(shown, trial, path, beside, _names(shown), window, view, go=_go, zoom=_zoom)
 
 
-def _headline(shown: Shown, measures: Mapping[str, float], currency: str) -> None:
-    names = [name for name in ("total_return", "sharpe", "max_drawdown", "exposure", "n_trades") if name in measures]
+def _headline(shown: Shown, trial: int, measures: Mapping[str, float], currency: str, *, replayed: bool) -> None:
+    names = [name for name in _HEADLINE if name in measures]
+    found = reads_trial.intervals(shown.identity, shown.mark, trial) if replayed else "not replayed here"
     for place, name in zip(st.columns(max(len(names), 1)), names, strict=False):
         declared = shown.measures[name]
-        place.metric(
-            declared.label, fmt.measure(measures[name], declared, currency=currency),
-            delta=_beside(shown, measures, name), delta_color="off", delta_arrow="off", help=fmt.plain(declared.doc),
-        )  # fmt: skip
+        with place:
+            reason = "no trades" if measures.get("n_trades") == 0 else fmt.UNDEFINED
+            st.metric(
+                declared.label, fmt.measure(measures[name], declared, currency=currency, reason=reason),
+                delta=_hold(shown, measures, name), delta_color="off", delta_arrow="off", help=fmt.plain(declared.doc),
+            )  # fmt: skip
+            for line in (_interval(found, name), _folds(shown, trial, name)):
+                if line:
+                    st.caption(fmt.plain(line))
 
 
-def _beside(shown: Shown, measures: Mapping[str, float], name: str) -> str | None:
+def _hold(shown: Shown, measures: Mapping[str, float], name: str) -> str | None:
     hold = f"hold_{name}"
     if hold not in measures:
         return None
     return f"buy and hold {fmt.measure(measures[hold], shown.measures[hold])}"
 
 
-def _period(replay: TrialReplay, view: dict[str, str]) -> tuple[tuple[int, int], bool]:
-    first, last = (datetime.fromtimestamp(int(ts) // 10**9, UTC).date() for ts in replay.ts_end_ns[[0, -1]])
-    start, stop, log_place = st.columns([2, 2, 6], vertical_alignment="bottom")
-    ends = []
-    for place, key, label, default in zip(
-        (start, stop), ("t.from", "t.to"), ("From", "To"), (first, last), strict=True
-    ):
-        wanted = _day(view.pop(key, ""), default)
-        if key not in st.session_state or not first <= st.session_state[key] <= last:
-            st.session_state[key] = min(max(wanted, first), last)
-        chosen: date = place.date_input(label, min_value=first, max_value=last, key=key, format="YYYY-MM-DD")
-        if chosen != default:
-            view[key] = chosen.isoformat()
-        ends.append(chosen)
+def _interval(found: Any, name: str) -> str:
+    """Say how far the number may be off, by drawing its bars again."""
+    if name not in ("sharpe", "max_drawdown"):
+        return ""
+    if isinstance(found, str):
+        return f"interval unknown: {found}"
+    own = getattr(found, name)
+    if not (math.isfinite(own.low) and math.isfinite(own.high)):
+        return "interval unknown: it hardly moves"
+    low, high = (
+        f"{end:+.2f}".replace("-", fmt.MINUS) if name == "sharpe" else fmt.percent(end) for end in (own.low, own.high)
+    )
+    return f"{fmt.percent(found.confidence, 0)} interval {low} to {high}"
+
+
+def _folds(shown: Shown, trial: int, name: str) -> str:
+    """Say what the measure is in every fold: one number alone hides how much it varies."""
+    if len(shown.plan.folds) < 2:
+        return ""
+    declared = shown.measures[name]
+    parts = []
+    for one in reads_trial.spread(shown.identity, shown.mark, trial, name):
+        text = fmt.measure(one.median, declared, reason="none")
+        if one.n > 1:
+            text += f" ({fmt.measure(one.low, declared)} to {fmt.measure(one.high, declared)} in {one.n})"
+        parts.append(f"{one.role} {text}")
+    return "; ".join(parts)
+
+
+# -------------------------------------------------------------------------------------------------------------- window
+
+
+def _period(replay: TrialReplay, view: dict[str, str]) -> tuple[tuple[int, int] | None, bool]:
+    """Return the window (nanoseconds; None for all) and whether axes are logarithmic; both stand in the address."""
+    ends = int(replay.ts_end_ns[0]), int(replay.ts_end_ns[-1])
+    window = _window(view.get("t", ""), replay)
+    if window is None and view.pop("t", ""):
+        st.caption(":orange[:material/warning:] The period of the link is not in this trial; all of it is shown.")
+    first, last = (_date(ts) for ts in ends)
+    st.session_state["t.from"], st.session_state["t.to"] = (
+        min(max(_date(ts), first), last) for ts in (window or ends)
+    )  # fmt: skip
+    start, stop, whole, log_place = st.columns([2, 2, 2, 5], vertical_alignment="bottom")
+    for place, label, key in ((start, "From", "t.from"), (stop, "To", "t.to")):
+        place.date_input(label, min_value=first, max_value=last, key=key, format="YYYY-MM-DD", on_change=_on_dates)
+    whole.button("Whole period", key="t.whole", disabled=window is None, icon=":material/zoom_out:", on_click=_zoom)
     if "t.log" not in st.session_state:
-        st.session_state["t.log"] = view.pop("t.log", "") == "1"
+        st.session_state["t.log"] = view.get("t.log", "") == "1"
     view.pop("t.log", None)
     log = log_place.toggle("Logarithmic price and equity", key="t.log")
     if log:
         view["t.log"] = "1"
-    begin = datetime.combine(min(ends), time.min, UTC)
-    end = datetime.combine(max(ends), time.max, UTC)
-    return (int(begin.timestamp()) * 10**9, int(end.timestamp() * 1000) * 10**6), log
+    return window, log
 
 
-def _day(text: str, default: date) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return default
+def _window(text: str, replay: TrialReplay) -> tuple[int, int] | None:
+    """Read ``<from>-<to>`` in nanoseconds; None unless at least two bars lie there."""
+    start, dash, stop = text.partition("-")
+    if not dash or not start.isdecimal() or not stop.isdecimal() or max(len(start), len(stop)) > 19:
+        return None
+    window = int(start), int(stop)
+    if window[1] > np.iinfo(np.int64).max or np.count_nonzero(
+        (replay.ts_end_ns >= window[0]) & (replay.ts_end_ns <= window[1])
+    ) < 2:  # fmt: skip
+        return None
+    return window
 
 
-def _measures(shown: Shown, measures: Mapping[str, float], currency: str) -> None:
-    rows = [
-        {
-            "measure": declared.label,
-            "trial": fmt.measure(measures[name], declared, currency=currency),
-            "buy and hold": _hold(shown, measures, name),
-            "meaning": declared.doc,
-        }
-        for name, declared in shown.measures.items()
-        if declared.group != "hold" and name in measures
-    ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="All measures of this trial")
+def _zoom(window: tuple[int, int] | None = None) -> None:
+    """Show a period, or all of them; the next run of the page takes it from the address."""
+    st.session_state["t.turn"] = st.session_state.get("t.turn", 0) + 1
+    if window is None:
+        st.query_params.pop("t", None)
+    else:
+        st.query_params["t"] = f"{max(window[0], 0)}-{window[1]}"
 
 
-def _hold(shown: Shown, measures: Mapping[str, float], name: str) -> str:
-    hold = f"hold_{name}"
-    return fmt.measure(measures[hold], shown.measures[hold]) if hold in measures else ""
+def _on_dates() -> None:
+    start, stop = sorted((st.session_state["t.from"], st.session_state["t.to"]))
+    _zoom((_ns(datetime.combine(start, time.min, UTC)), _ns(datetime.combine(stop, time.max, UTC))))
 
 
-def _orders(replay: TrialReplay) -> None:
-    orders = replay.orders
-    table = pd.DataFrame(
-        {
-            "time (UTC)": pd.to_datetime(orders["ts_ns"], unit="ns"),
-            "side": ["buy" if side > 0 else "sell" for side in orders["side"]],
-            **{name: orders[name] for name in ("units", "price", "fee", "reason") if name in orders},
-        }
-    )
-    st.dataframe(table, hide_index=True, alt="Orders of this trial")
+def _on_drag() -> None:
+    boxes = st.session_state[f"t.chart.{st.session_state['t.turn']}"]["selection"]["box"]
+    texts = boxes[0].get("x", []) if boxes else []
+    if len(texts) != 2:
+        return
+    stamps = sorted(int(np.datetime64(str(text).replace(" ", "T"), "ns").astype(np.int64)) for text in texts)
+    _zoom((stamps[0], stamps[1]))
 
 
-def _trades(replay: TrialReplay, currency: str) -> None:
-    columns = {
-        name: pd.to_datetime(column, unit="ns") if name.endswith("_ns") else column
-        for name, column in replay.trades.items()
-    }
-    st.dataframe(pd.DataFrame(columns), hide_index=True, alt=f"Trades of this trial, money in {currency}")
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000) * 10**6
+
+
+def _date(ts_ns: int) -> date:
+    return datetime.fromtimestamp(ts_ns // 10**9, UTC).date()
 
 
 def _alt(shown: Shown, row: dict[str, Any], measures: Mapping[str, float]) -> str:
     value = fmt.measure(measures["total_return"], shown.measures["total_return"]) if "total_return" in measures else ""
     return f"Price with fills, equity, drawdown and exposure at {fmt.point(row['point'])}; total return {value}"
-
-
-def _n(columns: Any) -> str:
-    return fmt.count(len(next(iter(columns.values()), ())))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def words(app: AppTest) -> str:
 
 
 def test_views__are_the_pages_of_the_app() -> None:
-    assert VIEWS == ["data", "new", "runs", "surface", "trial"]
+    assert VIEWS == ["compare", "data", "new", "runs", "surface", "trial"]
 
 
 @pytest.mark.parametrize("page", VIEWS)
