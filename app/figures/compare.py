@@ -37,7 +37,7 @@ def compare_chart(paths: Aligned, labels: Sequence[str], *, log: bool = False) -
     theme.base(figure, height=680)
     figure.update_yaxes(title_text="growth of 1", type="log" if log else "linear", row=1, col=1)
     figure.update_yaxes(title_text="drawdown", tickformat=".0%", rangemode="tozero", row=2, col=1)
-    figure.update_yaxes(title_text=f"ahead of {labels[0]}", tickformat="+.0%", row=3, col=1)
+    figure.update_yaxes(title_text=f"ahead of {labels[0].split()[0]}", tickformat="+.0%", row=3, col=1)
     figure.add_hline(y=0, line={"color": theme.GREY, "width": 1}, row=3, col=1)
     figure.update_xaxes(type="date", range=theme.times(paths.ts_end_ns[[0, -1]]).tolist())
     figure.update_layout(hovermode="x unified")

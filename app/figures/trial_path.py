@@ -24,29 +24,34 @@ _DEEP = 0.55
 def months_table(months: Months) -> go.Figure:
     """Draw the returns of months and years as a table, blue up and red down, each cell with its number."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, column_widths=[12.2, 1.3], horizontal_spacing=0.012)
-    years = [str(year) for year in months.years]
+    # By row, not by year: an annotation at "2008" would stand 2008 rows down.
+    rows = list(range(len(months.years)))
     for column, (names, values, full) in enumerate(
         ((MONTHS, months.returns, FULL_MONTH), (("Year",), months.totals[:, None], FULL_YEAR)), start=1
     ):
         figure.add_trace(
             go.Heatmap(
-                x=list(names), y=years, z=values.astype(np.float32), zmin=-full, zmax=full, zmid=0,
+                x=list(names), y=rows, z=values.astype(np.float32), zmin=-full, zmax=full, zmid=0,
                 colorscale=theme.DIVERGING, showscale=False, xgap=1, ygap=1, hoverongaps=False,
-                hovertemplate="%{x} %{y}: %{z:+.2%}<extra></extra>",
+                customdata=[[year] * len(names) for year in months.years],
+                hovertemplate="%{x} %{customdata}: %{z:+.2%}<extra></extra>",
             ),
             row=1, col=column,
         )  # fmt: skip
-        for row, year in enumerate(years):
+        for row in rows:
             for name, value in zip(names, values[row].tolist(), strict=True):
                 if np.isfinite(value):
                     deep = abs(value) > _DEEP * full
                     figure.add_annotation(
-                        x=name, y=year, text=fmt.percent(value, sign=True), showarrow=False, row=1, col=column,
+                        x=name, y=row, text=fmt.percent(value, sign=True), showarrow=False, row=1, col=column,
                         font={"size": 11, "color": "white" if deep else "black"},
                     )  # fmt: skip
-    theme.base(figure, height=len(years) * _ROW_PX + 50, top=30, bottom=8, left=46)
+    theme.base(figure, height=len(rows) * _ROW_PX + 44, top=30, bottom=8, left=46)
     figure.update_xaxes(side="top", showgrid=False, fixedrange=True, type="category")
-    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, type="category", dtick=1)
+    figure.update_yaxes(
+        range=[len(rows) - 0.5, -0.5], showgrid=False, fixedrange=True, tickvals=rows,
+        ticktext=[str(year) for year in months.years],
+    )  # fmt: skip
     return figure
 
 

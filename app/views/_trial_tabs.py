@@ -95,7 +95,7 @@ def _rolling(shown: Shown, trial: int, path: TrialCurves, window: Window, view: 
     sizes = path.window_sizes()
     size = _url.choose(
         "Window", sizes, "t.roll", view, default=sizes[min(2, len(sizes) - 1)],
-        text=lambda bars: f"{fmt.count(bars)} bars ({bars / path.periods_per_year:.2g} years)", width=260,
+        text=lambda bars: f"{fmt.count(bars)} bars, {_years(bars / path.periods_per_year)}", width=260,
     )  # fmt: skip
     found = reads_trial.rolling(shown.identity, shown.mark, trial, size)
     if not found.last.size:
@@ -107,6 +107,12 @@ def _rolling(shown: Shown, trial: int, path: TrialCurves, window: Window, view: 
     st.plotly_chart(figure, key="t.rolling", alt=f"Windows of {size} bars: {spread}", config=_STILL)
     told = f"Each point looks back over {fmt.count(size)} bars; {spread.replace('-', fmt.MINUS)}."
     st.caption(fmt.plain(told))
+
+
+def _years(years: float) -> str:
+    if years < 0.95:
+        return f"{12 * years:.2g} months"
+    return f"{years:.2g} year{'' if f'{years:.2g}' == '1' else 's'}"
 
 
 def _distribution(path: TrialCurves) -> None:

@@ -118,8 +118,8 @@ def _heads(columns: Sequence[_Column], labels: Sequence[str], texts: Sequence[st
                 st.caption(fmt.plain(f"{column.shown.name} {fmt.short(column.shown.identity)}, trial {row['trial']}"))
                 st.caption(fmt.plain(f"{fmt.point(row['point']) or 'nothing varies'}; {row['asset']}, {row['fold']}"))
                 if row["state"] != "ok":
-                    st.caption(fmt.plain(f":orange {row['state']} {row['reason']}"))
-                with st.container(horizontal=True):
+                    st.caption(f":orange[{fmt.plain(row['state'])}] {fmt.plain(row['reason'])}")
+                with st.container(horizontal=True, vertical_alignment="center"):
                     st.page_link(
                         _url.TRIAL, label="Trial", icon=":material/show_chart:",
                         query_params={"run": column.shown.identity, "trial": str(row["trial"])},
@@ -309,7 +309,8 @@ def _difference(
     rest = ["", *(name for name in names if name != x)]
     with places[1]:
         default = rest[min(1, len(rest) - 1)]
-        y = _url.choose("y", rest, "k.y", view, default=default, text=lambda name: name or "none", gone=gone)
+        y = _url.choose("y", rest, "k.y", view, default=default, text=lambda name: name or "none",
+                        code=lambda name: name or "-", gone=gone)  # fmt: skip
     objective = first.plan.spec.objective.metric
     with places[2]:
         measure = _url.choose(
