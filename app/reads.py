@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from datasets.catalog import Entry
     from datasets.store import Store
     from quantbot.market import Bars
-    from quantbot.parameters import Value
     from quantbot.strategies.contract import Strategy
     from sweeps.plan import Plan
     from sweeps.results import Run, TrialReplay
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from sweeps.surface import Plane, Plateau
 
 DEFAULT_STORE = ".quantbot/store"
+MAX_CELLS = 200  # values of an axis that a map shows one by one
 _START_S = 15.0  # a driver that was started shows its lease within this time
 _STARTED: dict[str, float] = {}
 _STARTING = threading.Lock()
@@ -261,54 +261,115 @@ def _run(url: str, identity: str, mark: int) -> Run:
     return open_stored(_store(url), identity)
 
 
-def plane(
-    identity: str,
-    mark: int,
-    x: str,
-    y: str,
-    measure: str,
-    how: str,
-    at: Mapping[str, Value],
-    fold: str,
-    asset: str | None,
-) -> Plane:
-    """Return a measure over two axes; the rest reduced or pinned."""
-    return _plane(store_url(), identity, mark, x, y, measure, how, tuple(at.items()), fold, asset)
+def judged_fold(run: Run) -> str:
+    """Return the fold, or the role of several, that a choice is made on."""
+    from sweeps.task import judged_folds
+
+    chosen = judged_folds(run.plan)
+    return run.plan.folds[chosen[0]].name if len(chosen) == 1 else run.plan.folds[chosen[0]].role
+
+
+def plane(identity: str, mark: int, *, most: int = MAX_CELLS, **question: Any) -> Plane:
+    """Return a measure over two axes: `sweeps.overview.plane`, told by `question`; the rest reduced or pinned."""
+    return _plane(store_url(), identity, mark, most, question)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Reducing the surface")
-def _plane(
-    url: str,
-    identity: str,
-    mark: int,
-    x: str,
-    y: str,
-    measure: str,
-    how: Any,
-    at: tuple[tuple[str, Value], ...],
-    fold: str,
-    asset: str | None,
-) -> Plane:
-    return _run(url, identity, mark).plane(x, y, measure, how=how, at=dict(at), fold=fold, asset=asset)
+def _plane(url: str, identity: str, mark: int, most: int, question: Mapping[str, Any]) -> Plane:
+    from sweeps import overview
+
+    asked = dict(question)
+    return overview.plane(_run(url, identity, mark), asked.pop("x"), asked.pop("y"), most=most, **asked)
 
 
-def limits(identity: str, mark: int, measure: Measure, fold: str) -> tuple[float, float]:
-    """Return the ends of the colour scale, the same for all of a run's folds of one role.
-
-    They stay put while axes, pins and reductions move; a year's test is another matter than twenty years.
-    """
+def limits(identity: str, mark: int, measure: str, fold: str) -> tuple[float, float]:
+    """Return the ends of the colour scale, the same for all of a run's folds of one role."""
     return _limits(store_url(), identity, mark, measure, fold)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _limits(url: str, identity: str, mark: int, measure: Measure, fold: str) -> tuple[float, float]:
-    from app.figures.surface import colour_limits
+def _limits(url: str, identity: str, mark: int, measure: str, fold: str) -> tuple[float, float]:
+    from sweeps import overview
+
+    return overview.limits(_run(url, identity, mark), measure, fold)
+
+
+def of_run(what: str, identity: str, mark: int, *args: Any, **question: Any) -> Any:
+    """Return a reduction of `sweeps.overview`, `sweeps.importance` or `sweeps.neighbours`, by its name."""
+    return _of_run(store_url(), what, identity, mark, args, question)
+
+
+@st.cache_resource(max_entries=128, show_spinner="Reading the run")
+def _of_run(url: str, what: str, identity: str, mark: int, args: tuple[Any, ...], question: Mapping[str, Any]) -> Any:
+    from sweeps import importance, neighbours, overview
+
+    module = next(module for module in (overview, importance, neighbours) if what in vars(module))
+    return getattr(module, what)(_run(url, identity, mark), *args, **question)
+
+
+def luck(identity: str, mark: int) -> Any:
+    """Return how much of a run's best is luck: `sweeps.luck.luck`; None where this build has no such part."""
+    from importlib import import_module, util
+
+    if util.find_spec("sweeps.luck") is None:
+        return None
+    return import_module("sweeps.luck").luck(open_run(identity, mark))
+
+
+def outline(identity: str, mark: int, measure: str, fold: str, asset: str | None, x: str, y: str) -> NDArray[np.int64]:
+    """Return how far the plateau reaches on a map: pairs of indices; none where there is no plateau."""
+    return _outline(store_url(), identity, mark, measure, fold, asset, x, y)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Looking for the plateau's reach")
+def _outline(
+    url: str, identity: str, mark: int, measure: str, fold: str, asset: str | None, x: str, y: str
+) -> NDArray[np.int64]:
+    from sweeps import overview
+    from sweeps.surface import outline as reach
 
     run = _run(url, identity, mark)
-    role = next(other.role for other in run.plan.folds if other.name == fold)
-    alike = [other.role == role for other in run.plan.folds]
-    values = run.values(measure.name).reshape(-1, len(alike), run.plan.n_points)[:, alike]
-    return colour_limits(values, measure)
+    found = _plateau(url, identity, mark, measure, fold, asset)
+    if found is None:
+        return np.empty((0, 2), np.int64)
+    values = overview.point_values(run, measure, fold, asset)
+    return reach(run.geometry, values, found.point_index, x=x, y=y, better=overview.better(run, measure))
+
+
+def table(identity: str, mark: int, **question: Any) -> Any:
+    """Return one page of a run's rows: `Run.table`; `within` filters points as `sweeps.overview.kept` does."""
+    return _table(store_url(), identity, mark, question)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Sorting the table")
+def _table(url: str, identity: str, mark: int, question: Mapping[str, Any]) -> Any:
+    from sweeps import overview
+
+    run, asked = _run(url, identity, mark), dict(question)
+    keep = overview.kept(run, asked.pop("within", None), asked.pop("of"), asked.get("fold"), asked.get("asset"))
+    return run.table(points=keep, **asked)
+
+
+def export(identity: str, mark: int, kind: Any, **question: Any) -> bytes:
+    """Return a run's rows as a file: `sweeps.export.export`."""
+    from sweeps import overview
+    from sweeps.export import export as write
+
+    run = open_run(identity, mark)
+    keep = overview.kept(run, question.get("within"), question["of"], question.get("fold"), question.get("asset"))
+    return write(run, kind, fold=question.get("fold"), asset=question.get("asset"), points=keep)
+
+
+def out_of_sample(identity: str, mark: int) -> tuple[str, ...]:
+    """Say what the choice on trains came to in tests; nothing for a run without them."""
+    return _out_of_sample(store_url(), identity, mark)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Choosing again on each train")
+def _out_of_sample(url: str, identity: str, mark: int) -> tuple[str, ...]:
+    from app.out_of_sample import sentences
+
+    return tuple(sentences(_run(url, identity, mark)))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -436,6 +436,7 @@ class Run:
         fold: str | None = None,
         asset: str | None = None,
         state: str | None = None,
+        points: NDArray[np.bool_] | None = None,
     ) -> pd.DataFrame:
         """Return a page of rows: trial, asset, fold, the axes, state, the measures and the reason of a failure.
 
@@ -449,10 +450,14 @@ class Run:
             Every one where not said.
         state
             "ok", "failed", "not promoted", "locked" or "not run yet".
+        points
+            Shape (n_points,): only trials of these points.
         """
         import pandas as pd
 
         trials = self._trials(fold, asset, every=True)
+        if points is not None:
+            trials = trials[points[trials % self.plan.n_points]]
         if state is not None:
             codes = [code for code, name in _STATES.items() if name == state]
             if not codes:
@@ -461,15 +466,15 @@ class Run:
         if sort is not None:
             trials = trials[self._order(trials, sort, descending)]
         trials = trials[max(offset, 0) : max(offset, 0) + max(limit, 0)]
-        points = trials % self.plan.n_points
+        rows = trials % self.plan.n_points
         slices = trials // self.plan.n_points
         columns: dict[str, Any] = {
             "trial": trials,
             "asset": np.array(self.plan.assets, dtype=object)[slices // len(self.plan.folds)],
             "fold": np.array([fold.name for fold in self.plan.folds], dtype=object)[slices % len(self.plan.folds)],
         }
-        chosen = self.plan.points.take(points)
-        columns |= {name: self._known(column, points) for name, column in chosen.columns.items()}
+        chosen = self.plan.points.take(rows)
+        columns |= {name: self._known(column, rows) for name, column in chosen.columns.items()}
         columns["state"] = [_STATES[CellStatus(int(code))] for code in self.state[trials]]
         columns |= self._table.rows(trials)
         columns["reason"] = [self._table.reason(int(trial)) for trial in trials]
@@ -527,6 +532,13 @@ class Run:
             known = self.plan.assets
             raise InputError(f"no asset {asset!r}; there are {', '.join(known)}{nearest(asset, known)}")
         return [self.plan.assets.index(asset)]
+
+    def slices(self, fold: str | None = None, asset: str | None = None) -> list[int]:
+        """Return which slices of trials a fold (or a role) and an asset mean: ``asset_index * n_folds + fold_index``.
+
+        Each is `n_points` neighbouring trials.
+        """
+        return self._slices(fold, asset)
 
     def _slices(self, fold: str | None, asset: str | None, *, every: bool = False) -> list[int]:
         """Return the slices (an asset in a fold) that are meant, in trial order."""

@@ -21,6 +21,7 @@ from app.figures import theme
 from quantbot.measures import Measure
 from quantbot.parameters import Value
 from sweeps.surface import CellStatus, Plane
+from sweeps.surface import colour_limits as limits_of
 
 MAX_X, MAX_Y = 200, 100  # cells that a browser draws and picks in half a second (measured: app.md, section 4)
 _SVG_POINTS = 3_000  # beyond, only WebGL is quick enough; below, SVG also works where there is no WebGL
@@ -29,6 +30,7 @@ _LEGEND = {
     "failed": (theme.FAILED, 2),
     "undefined": (theme.UNDEFINED, 3),
     "not promoted": (theme.SKIPPED, 4),
+    "locked": (theme.LOCKED, 5),
 }
 
 
@@ -40,7 +42,8 @@ class CellState(IntEnum):
     FAILED = 2
     UNDEFINED = 3
     SKIPPED = 4
-    EXCLUDED = 5
+    LOCKED = 5
+    EXCLUDED = 6
 
 
 class Cells(Protocol):
@@ -101,12 +104,14 @@ class Marks:
     best: tuple[Value, ...] | None = None
     plateau: tuple[Value, ...] | None = None
     selected: tuple[Value, ...] | None = None
+    pinned: tuple[Value, ...] | None = None
 
 
 def trial_states(values: NDArray[np.float64], status: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the `CellState` of cells or trials from their `CellStatus`: one that ran without a value is undefined."""
     states = np.where(np.isfinite(values), CellState.VALUE, CellState.UNDEFINED).astype(np.uint8)
-    states[(status == CellStatus.NOT_RUN) | (status == CellStatus.LOCKED)] = CellState.MISSING
+    states[status == CellStatus.NOT_RUN] = CellState.MISSING
+    states[status == CellStatus.LOCKED] = CellState.LOCKED
     states[status == CellStatus.FAILED] = CellState.FAILED
     states[status == CellStatus.EXCLUDED] = CellState.EXCLUDED
     states[status == CellStatus.SKIPPED] = CellState.SKIPPED
@@ -114,23 +119,8 @@ def trial_states(values: NDArray[np.float64], status: NDArray[np.uint8]) -> NDAr
 
 
 def colour_limits(values: NDArray[np.float64], measure: Measure) -> tuple[float, float]:
-    """Return the ends of a measure's colour scale: the 2nd and 98th percentile, symmetric about 0 if it is signed.
-
-    Parameters
-    ----------
-    values
-        Every value of the whole run, so that colours stay put while controls move; NaN is left out.
-    """
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return (-1.0, 1.0) if measure.signed else (0.0, 1.0)
-    low, high = (float(limit) for limit in np.percentile(finite, [2, 98]))
-    if measure.signed:
-        reach = max(abs(low), abs(high)) or 1.0
-        return -reach, reach
-    if low == high:
-        return low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    return low, high
+    """Return the ends of a measure's colour scale: see `sweeps.surface.colour_limits`."""
+    return limits_of(values, signed=measure.signed)
 
 
 def state_counts(states: NDArray[np.uint8]) -> dict[CellState, int]:
@@ -303,6 +293,7 @@ def surface_scatter(
         CellState.FAILED: ("failed", "x", theme.FAILED),
         CellState.UNDEFINED: ("undefined", "diamond", theme.UNDEFINED),
         CellState.SKIPPED: ("not promoted", "circle", theme.SKIPPED),
+        CellState.LOCKED: ("locked", "square", theme.LOCKED),
     }
     for state, (name, symbol, colour) in looks.items():
         rows = np.flatnonzero(states == state)
@@ -432,6 +423,7 @@ def _placed(marks: Marks) -> Sequence[tuple[str, tuple[Value, ...], str]]:
     looks = (
         ("best", marks.best, "circle-open"),
         ("plateau", marks.plateau, "square-open"),
+        ("pinned", marks.pinned, "triangle-up-open"),
         ("selected", marks.selected, "x-thin-open"),
     )
     return [(name, place, symbol) for name, place, symbol in looks if place is not None]

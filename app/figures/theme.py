@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 GREY = "#808080"
 MISSING, FAILED, UNDEFINED, SKIPPED = "#9a9a9a", "#000000", "#cbb9dd", "#dccf9f"
+LOCKED = "#5f7186"
 EXTRA_LINES = ((PURPLE, "dot"), (SKY, "dash"), (ORANGE, "dashdot"), (GREEN, "longdash"))
 DIVERGING, SEQUENTIAL = "RdBu", "Cividis"
 TRANSPARENT = "rgba(0,0,0,0)"

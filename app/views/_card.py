@@ -1,95 +1,112 @@
-"""What lies behind a cell or a point: its numbers, its reason where it has none, and the way to its trial."""
+"""What lies behind a square or a point: its numbers, its reason where it has none, and the way to its trial."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from app import format as fmt
+from app import reads
+from app.figures.plane import place_of
+from app.figures.strip import fold_strip
 from app.figures.surface import CellState, trial_states
 from app.views import _url
 
 if TYPE_CHECKING:
+    from app.views._controls import Controls
     from app.views._shown import Shown
-    from app.views.surface import Controls
-    from quantbot.measures import Measure
     from quantbot.parameters import Value
     from sweeps.surface import Plane
 
+PIN = "s.pin"
+_COMPARE = "views/compare.py"
 _WORDS = {
     CellState.MISSING: "Not run yet.",
     CellState.FAILED: "Failed.",
     CellState.UNDEFINED: "Ran, but this measure is undefined: no trades, or a path that never moved.",
     CellState.SKIPPED: "Not promoted: the search gave this point up on less history.",
-    CellState.EXCLUDED: "Excluded by the run's condition.",
+    CellState.LOCKED: "Locked: the test of a holdout that nobody has looked at.",
+    CellState.EXCLUDED: "Excluded by the run's condition, or filtered away.",
 }
+_GROUPS = ("core", "trades")
+_CHOICES = 400  # of an axis: more are not listed; a click or the arrow keys choose
 
 
 def invite() -> None:
     """Say what a click does."""
     with st.container(border=True):
         st.markdown("**Selected point**")
-        st.caption("Click a square, or choose its values here.")
+        st.caption("Click a mark, or open one from the table.")
 
 
 def trial_link(shown: Shown, trial: int, label: str, view: Mapping[str, str]) -> None:
     """Link to a trial, carrying the surface's view along for the way back."""
+    st.page_link(_url.TRIAL, label=label, icon=":material/show_chart:", query_params=trial_query(shown, trial, view))
+
+
+def trial_query(shown: Shown, trial: int, view: Mapping[str, str]) -> dict[str, str]:
+    """Return the address of a trial's page."""
     carried = {key: text for key, text in view.items() if key.startswith("s.")}
     point = {f"{_url.POINT}{name}": fmt.value(value) for name, value in shown.plan.trial(trial).point}
-    st.page_link(
-        _url.TRIAL, label=label, icon=":material/show_chart:",
-        query_params={"run": shown.identity, "trial": str(trial), **point, **carried},
-    )  # fmt: skip
+    return {"run": shown.identity, "trial": str(trial), **point, **carried}
 
 
 def cell(
     shown: Shown, plane: Plane, controls: Controls, selected: tuple[Value, ...] | None, view: dict[str, str]
-) -> None:
-    """Show what stands behind the selected cell, and let it be chosen by keyboard too."""
-    axes = [axis for axis in (controls.x, controls.y) if axis is not None]
+) -> int | None:
+    """Show what stands behind the selected square, and let it be chosen by keyboard too; return its trial."""
     with st.container(border=True):
         st.markdown("**Selected point**")
         if selected is None:
-            st.caption("Click a square, or choose its values here.")
-        for number, axis in enumerate(axes):
-            _chooser(axis.name, axis.values.tolist(), selected[number] if selected else None, "xy"[number])
-        if selected is None:
-            return
-        place = tuple(axis.values.tolist().index(value) for axis, value in zip(axes, selected, strict=True))
-        row, column = (place[1], place[0]) if len(place) > 1 else (0, place[0])
+            st.caption("Click a square, move over the map with the arrow keys and Enter, or choose values here.")
+        places = st.columns(len(controls.axes))
+        for number, axis in enumerate(controls.axes):
+            if len(axis) <= _CHOICES:
+                with places[number]:
+                    _chooser(axis.name, axis.values.tolist(), selected[number] if selected else None, "xy"[number])
+        place = None if selected is None else place_of(plane, selected)
+        if place is None:
+            return None
+        column, row = place
+        if min(place) < 0:
+            st.caption("It lies outside of the part that is shown.")
+            return None
         state = CellState(int(trial_states(plane.value, plane.status)[row, column]))
         behind, planned = int(plane.n_trials[row, column]), int(plane.n_planned[row, column])
+        title = controls.title(plane)
         if state is CellState.VALUE:
-            st.metric(controls.title, fmt.measure(float(plane.value[row, column]), controls.measure))
+            st.metric(title, fmt.measure(float(plane.value[row, column]), controls.measure))
         else:
             st.markdown(fmt.plain(_WORDS[state]))
+        if plane.pooled:
+            st.markdown(fmt.plain(_square(plane, column, row)))
         if planned > 1:
             st.caption(fmt.plain(f"{fmt.count(behind)} of {fmt.plural(planned, 'trial')} behind this square"))
-        trials = _trials(shown, controls, axes, selected)
-        if not trials.size:
-            return
         trial = int(plane.argbest[row, column])
-        trial = trial if trial >= 0 else int(trials[0])
-        _trial(shown, trial, "Open trial" if trials.size == 1 else f"Open the best of {fmt.count(trials.size)}", view)
+        if trial < 0:
+            _reason(shown, plane, controls, column, row)
+            return None
+        if plane.pooled and plane.how not in ("min", "max"):
+            st.caption("A pooled square is no point: zoom in until one square is one point, or take its best trial.")
+        _trial(shown, trial, "Open trial" if planned == 1 else f"Open the best of {fmt.count(planned)}", controls, view)
+        return trial
 
 
-def point(
-    shown: Shown, index: int, fold: str, asset: str | None, pins: Mapping[str, Value], view: dict[str, str]
-) -> None:
-    """Show one point of a run that has no grid."""
-    folds = [fold.name for fold in shown.plan.folds]
-    asset_index = shown.plan.assets.index(asset) if asset else 0
-    trial = shown.plan.trial_index(index, asset_index, folds.index(fold) if fold in folds else 0)
+def point(shown: Shown, index: int, controls: Controls | None, view: dict[str, str]) -> int:
+    """Show one point of a run that has no map, or whose points were drawn."""
+    fold, asset = (controls.fold, controls.asset) if controls else (None, None)
+    trial = shown.run.slices(fold, asset)[0] * shown.plan.n_points + index
     with st.container(border=True):
         st.markdown("**Selected point**")
-        text = fmt.point(shown.plan.points.point(index) | dict(pins))
+        text = fmt.point(shown.plan.points.point(index))
         if text:
             st.markdown(fmt.plain(text))
-        _trial(shown, trial, "Open trial", view)
+        _trial(shown, trial, "Open trial", controls, view)
+    return trial
 
 
 def _chooser(name: str, values: list[Any], selected: Any, letter: str) -> None:
@@ -103,99 +120,126 @@ def _chooser(name: str, values: list[Any], selected: Any, letter: str) -> None:
 
 def _choose() -> None:
     """Treat a chosen cell as a clicked one, once each of its axes has a value."""
-    now = {letter: st.session_state[key] for letter in "xy" if (key := f"card.{letter}") in st.session_state}
-    if all(value is not None for value in now.values()):
-        st.session_state["s.clicked"] = now
+    now = [st.session_state[key] for letter in "xy" if (key := f"card.{letter}") in st.session_state]
+    if all(value is not None for value in now):
+        st.session_state["s.clicked"] = tuple(now)
 
 
-def _trials(shown: Shown, controls: Controls, axes: list[Any], selected: tuple[Value, ...]) -> np.ndarray[Any, Any]:
-    """Return the trials behind a cell, by their indices."""
+def _square(plane: Plane, column: int, row: int) -> str:
+    """Say which values a pooled square holds."""
+    parts = []
+    for name, axis, edges, at in (
+        (plane.x, plane.x_axis, plane.x_edges, column), (plane.y, plane.y_axis, plane.y_edges, row),
+    ):  # fmt: skip
+        if name:
+            first, last = axis[edges[at]].item(), axis[edges[at + 1] - 1].item()
+            parts.append(f"{name} {fmt.value(first)}" + (f" to {fmt.value(last)}" if first != last else ""))
+    return ", ".join(parts)
+
+
+def _reason(shown: Shown, plane: Plane, controls: Controls, column: int, row: int) -> None:
+    """Say why the trials behind a square failed, by the first of them that has a reason."""
+    point = {plane.x: plane.x_axis[plane.x_edges[column]].item(), **controls.pins}
+    if plane.y:
+        point[plane.y] = plane.y_axis[plane.y_edges[row]].item()
     columns = shown.plan.points.columns
     mask = np.ones(shown.plan.n_points, np.bool_)
-    for name, value in (
-        {axis.name: value for axis, value in zip(axes, selected, strict=True)} | dict(controls.pins)
-    ).items():
+    for name, value in point.items():
         mask &= columns[name] == value
-    points = np.flatnonzero(mask)
-    fold = [fold.name for fold in shown.plan.folds].index(controls.fold)
-    assets = [shown.plan.assets.index(controls.asset)] if controls.asset else range(len(shown.plan.assets))
-    return np.concatenate([points + shown.plan.trial_index(0, asset, fold) for asset in assets])
+    for slice_index in shown.run.slices(controls.fold, controls.asset):
+        for index in np.flatnonzero(mask)[:3].tolist():
+            found = shown.run.row(slice_index * shown.plan.n_points + index)
+            if found["reason"]:
+                st.error(fmt.plain(found["reason"]))
+                st.page_link(_url.RUNS, label="Retry what failed", icon=":material/refresh:",
+                             query_params={"run": shown.identity})  # fmt: skip
+                return
 
 
-def _trial(shown: Shown, trial: int, label: str, view: Mapping[str, str]) -> None:
+def _trial(shown: Shown, trial: int, label: str, controls: Controls | None, view: Mapping[str, str]) -> None:
     row = shown.run.row(trial)
     if row["state"] == "ok":
-        groups = ("core", "path", "trades")
-        for name, measure in shown.measures.items():
-            if measure.group in groups[:1]:
-                _line(measure, row["measures"][name])
-        _folds(shown, trial)
+        lines = [
+            f"| {fmt.plain(measure.label)} | {fmt.plain(fmt.measure(row['measures'][name], measure))} |"
+            for name, measure in shown.measures.items()
+            if measure.group in _GROUPS[:1]
+        ]
+        st.markdown("\n".join(["| trial | " + fmt.plain(fmt.count(trial)) + " |", "|:--|--:|", *lines]))
+        measure = controls.measure.name if controls else shown.run.objective
+        _folds(shown, trial, measure)
+        _neighbours(shown, trial, measure)
     elif row["reason"]:
         st.error(fmt.plain(row["reason"]))
-    if row["state"] == "not promoted":
+    elif row["state"] == "not promoted":
         st.caption(_WORDS[CellState.SKIPPED])
-    if row["state"] != "not run yet":
+    st.caption(fmt.plain(f"{fmt.point(row['point'])}; {row['asset']}, fold {row['fold']}"))
+    if row["state"] not in ("not run yet", "locked"):
         trial_link(shown, trial, label, view)
-    st.caption(fmt.plain(f"trial {trial}: {row['asset']}, fold {row['fold']}"))
+    _beside(shown, trial, view)
 
 
-def _line(measure: Measure, value: float) -> None:
-    name, number = st.columns([3, 2])
-    name.caption(measure.label)
-    number.markdown(fmt.plain(fmt.measure(value, measure)))
-
-
-def _folds(shown: Shown, trial: int) -> None:
-    """Say what the objective is in every fold: one number alone hides how much it varies."""
-    plan = shown.plan
+def _folds(shown: Shown, trial: int, name: str) -> None:
+    """Draw the measure in every fold: one number alone hides how much it varies."""
+    plan, declared = shown.plan, shown.measures[name]
     if len(plan.folds) < 2:
         return
-    asset = plan.trial(trial).asset_index
-    trials = [plan.trial_index(trial % plan.n_points, asset, fold) for fold in range(len(plan.folds))]
-    declared = shown.measures[plan.spec.objective.metric]
-    values = shown.run.values(declared.name)[trials]
-    by_role: dict[str, list[float]] = {}
-    for fold, value in zip(plan.folds, values.tolist(), strict=True):
-        by_role.setdefault(fold.role, []).append(value)
-    st.caption(fmt.plain(f"{declared.label} by fold: {', '.join(_spread(r, v, declared) for r, v in by_role.items())}"))
+    where = plan.trial(trial)
+    trials = [plan.trial_index(where.point_index, where.asset_index, fold) for fold in range(len(plan.folds))]
+    values = shown.run.values(name)[trials]
+    words = [
+        f"{spread.role} {fmt.measure(spread.median, declared, reason='unknown')}"
+        + (f" ({fmt.measure(spread.low, declared)} to {fmt.measure(spread.high, declared)}, {spread.n} folds)"
+           if spread.n > 1 else "")
+        for spread in reads.of_run("fold_spread", shown.identity, shown.mark, trial, name)
+    ]  # fmt: skip
+    told = f"{declared.label} by fold: {', '.join(words)}"
+    strip = fold_strip(values, [fold.name for fold in plan.folds], [fold.role for fold in plan.folds])
+    st.image(strip, width="stretch", alt=told)
+    st.caption(fmt.plain(told))
 
 
-def _spread(role: str, values: list[float], declared: Measure) -> str:
-    finite = np.array(values)[np.isfinite(values)]
-    if len(values) == 1 or not finite.size:
-        return f"{role} {fmt.measure(values[0], declared)}"
-    low, high = fmt.measure(float(finite.min()), declared), fmt.measure(float(finite.max()), declared)
-    return f"{role} {fmt.measure(float(np.median(finite)), declared)} ({low} to {high} in {fmt.count(finite.size)})"
-
-
-def best_table(shown: Shown, best: list[dict[str, Any]]) -> None:
-    """Show the best trials as a table."""
-    rows = [
-        {name: fmt.value(value) for name, value in row["point"].items()}
-        | {
-            measure.label: fmt.measure(row["measures"][name], measure)
-            for name, measure in shown.measures.items()
-            if measure.group != "hold"
-        }
-        for row in best
-    ]
+def _neighbours(shown: Shown, trial: int, name: str) -> None:
+    """Show what one step on each axis changes."""
+    declared = shown.measures[name]
+    found = reads.of_run("neighbours", shown.identity, shown.mark, trial, (name,))
+    rows: dict[str, dict[int, str]] = {}
+    for step in found:
+        if step.trial is None:
+            text = step.state
+        elif not np.isfinite(step.deltas[name]):
+            text = f"{fmt.value(step.value)}: {step.state if step.state != 'ok' else 'undefined'}"
+        else:
+            text = f"{fmt.value(step.value)}: {_delta(step.deltas[name], declared)}"
+        rows.setdefault(step.axis, {})[step.step] = text
     if rows:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="The best trials")
+        lines = [f"| {fmt.plain(axis)} | {fmt.plain(of.get(-1, ''))} | {fmt.plain(of.get(1, ''))} |"
+                 for axis, of in rows.items()]  # fmt: skip
+        st.markdown("\n".join(["| neighbour | step down | step up |", "|:--|--:|--:|", *lines]))
+
+
+def _delta(delta: float, declared: Any) -> str:
+    text = fmt.measure(abs(delta), declared).removeprefix("+")
+    zero = not any(digit in "123456789" for digit in text)
+    return f"±{text}" if zero else f"{'+' if delta > 0 else fmt.MINUS}{text}"
+
+
+def _beside(shown: Shown, trial: int, view: Mapping[str, str]) -> None:
+    """Offer to keep this trial for a comparison, and to compare it with the one that was kept."""
+    pinned = view.get(PIN, "")
+    left, right = st.columns(2)
+    if pinned == str(trial):
+        left.button("Unpin", key="card.unpin", icon=":material/keep_off:", on_click=_pin, args=("",))
     else:
-        st.caption("No trial has a value.")
+        left.button(
+            "Pin", key="card.pin", icon=":material/keep:", on_click=_pin, args=(str(trial),),
+            help="Keep this trial in sight: marked on the map, and the other side of a comparison.",
+        )  # fmt: skip
+    if pinned and pinned != str(trial) and Path(__file__).with_name("compare.py").exists():
+        right.page_link(
+            _COMPARE, label="Compare", icon=":material/compare_arrows:",
+            query_params={"k.a": f"{shown.identity}:{pinned}", "k.b": f"{shown.identity}:{trial}"},
+        )  # fmt: skip
 
 
-def failures(shown: Shown) -> None:
-    """Show why trials failed, by reason."""
-    table = shown.run.failures()
-    if table.empty:
-        st.caption("No trial failed.")
-        return
-    rows = pd.DataFrame(
-        {
-            "trials": table["n_trials"],
-            "reason": table["reason"],
-            "first point": [fmt.point(point) for point in table["first_point"]],
-        }
-    )
-    st.dataframe(rows, hide_index=True, alt="Failures by reason")
+def _pin(trial: str) -> None:
+    st.session_state["s.pinned"] = trial

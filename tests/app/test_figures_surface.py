@@ -155,9 +155,10 @@ def test_limits__are_a_range_even_without_variety(values: list[float], measure: 
 
 
 def test_counts__add_up() -> None:
-    states = np.array([[0, 1, 2, 4], [3, 5, 5, 0]], np.uint8)
-    assert state_counts(states) == {CellState.VALUE: 2, CellState.MISSING: 1, CellState.FAILED: 1,
-                                    CellState.UNDEFINED: 1, CellState.SKIPPED: 1, CellState.EXCLUDED: 2}  # fmt: skip
+    states = np.array([[0, 1, 2, 4], [3, 6, 6, 5]], np.uint8)
+    assert state_counts(states) == {CellState.VALUE: 1, CellState.MISSING: 1, CellState.FAILED: 1,
+                                    CellState.UNDEFINED: 1, CellState.SKIPPED: 1, CellState.LOCKED: 1,
+                                    CellState.EXCLUDED: 2}  # fmt: skip
 
 
 def test_line__draws_one_line_a_fold_and_a_strip_for_what_is_missing() -> None:

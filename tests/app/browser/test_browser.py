@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-PLOT = ".js-plotly-plot .nsewdrag"
 
 
 def params(page: Any) -> dict[str, str]:
@@ -36,21 +35,23 @@ def pick(page: Any, label: str, option: str) -> None:
     settle(page)
 
 
+def wait_for_map(page: Any) -> None:
+    page.locator("canvas.over[data-ready]").first.wait_for()
+
+
 def click_cell(page: Any, column: int, row: int) -> None:
     """Click the middle of a cell of the map, counted from the lower left."""
-    plot = page.locator(".js-plotly-plot").first
-    plot.locator(".nsewdrag").first.wait_for()
-    place = plot.evaluate(
-        """(plot, [column, row]) => {
-            const layout = plot._fullLayout, box = plot.getBoundingClientRect();
-            return [box.x + layout.xaxis._offset + layout.xaxis.c2p(column),
-                    box.y + layout.yaxis._offset + layout.yaxis.c2p(row)];
+    wait_for_map(page)
+    over = page.locator("canvas.over").first
+    place = over.evaluate(
+        """(canvas, [column, row]) => {
+            const [x, y, w, h] = canvas.dataset.plot.split(",").map(Number), box = canvas.getBoundingClientRect();
+            return [box.x + x + (column + 0.5) * w / canvas.dataset.nx,
+                    box.y + y + h - (row + 0.5) * h / canvas.dataset.ny];
         }""",
         [column, row],
     )
     page.mouse.move(place[0] - 3, place[1] - 3)
-    page.mouse.move(*place)
-    page.wait_for_timeout(200)
     page.mouse.click(*place)
 
 
@@ -82,7 +83,7 @@ def test_sweep__goes_from_the_form_to_a_finished_surface_over_reloads(
     page.get_by_role("link", name="from-the-form").click()
     page.wait_for_url(re.compile("/surface"))
     page.get_by_text("24 of 24 trials done, 0 failed").wait_for()
-    page.locator(PLOT).first.wait_for()
+    wait_for_map(page)
     assert params(page)["run"] == identity
 
 
@@ -107,7 +108,7 @@ def test_click__on_a_cell_opens_its_trial_and_the_way_back_keeps_the_view(
     page.get_by_text("equals the stored row bit for bit").wait_for()
     page.get_by_role("link", name="Back to the surface").click()
     page.wait_for_url(re.compile("/surface"))
-    page.locator(PLOT).first.wait_for()
+    wait_for_map(page)
     settle(page)
     back = params(page)
     assert {key: back.get(key) for key in view if key.startswith("s.")} == {
@@ -118,9 +119,8 @@ def test_click__on_a_cell_opens_its_trial_and_the_way_back_keeps_the_view(
 def test_link__shows_a_colleague_the_same_picture(page: Any, shown: tuple[str, dict[str, str]]) -> None:
     url, identities = shown
     page.goto(f"{url}/surface?run={identities['failing']}")
-    page.locator(PLOT).first.wait_for()
-    legend = page.locator(".js-plotly-plot .legendtext").all_text_contents()
-    assert "failed\u00a06" in legend or "failed 6" in legend
+    wait_for_map(page)
+    assert "failed 6" in [text.replace("\u00a0", " ") for text in page.locator(".legend .entry").all_text_contents()]
     click_cell(page, 3, 1)
     page.get_by_text("returned NaN").wait_for()
     settle(page)
