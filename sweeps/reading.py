@@ -143,7 +143,7 @@ class Reading:
                 self.problems.append(f"{name}: is required; add a [{name}] table")
         self.parts["parameters"] = self._parameters(own)
         self.parts["sections"] = {
-            name: values for name in own if name in self.document and (values := self._values(name)) is not None
+            name: values for name in own if name in self.document and (values := self._values(name))
         }
 
     def _version(self) -> None:
@@ -210,9 +210,8 @@ class Reading:
             return None
         return made
 
-    def _values(self, name: str) -> dict[str, Any] | None:
-        if (table := self._table(name)) is None:
-            return None
+    def _values(self, name: str) -> dict[str, Any]:
+        table = self._table(name) or {}
         values = {key: self._scalar(f"{name}.{key[:80]}", value) for key, value in table.items()}
         return {key: value for key, value in values.items() if value is not None}
 

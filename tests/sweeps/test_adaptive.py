@@ -434,6 +434,6 @@ def test_optuna_of_another_version__is_refused_with_both(
 
 def test_skipped_rows__have_a_digest_of_their_own(halved: Run) -> None:
     block = next(b for b in map(halved.plan.block, range(halved.plan.n_blocks)) if b.fold.role == "train")
-    _, rows, _ = halved._store.read_block(block)
+    _, rows = halved._store.read_block(block)
     assert set(rows.status.tolist()) <= {TrialStatus.OK, TrialStatus.SKIPPED}
     assert not rows.reasons

@@ -448,6 +448,14 @@ def mutated_documents(draw):
     return document
 
 
+def test_section_without_a_value__is_as_good_as_none():
+    document = tomllib.loads(BASE)
+    document["execution"] = {}
+    spec = parse_spec(document)
+    assert spec.sections == {}
+    assert read_stored_spec(spec.to_toml()) == spec
+
+
 @settings(deadline=None, max_examples=400)
 @given(mutated_documents())
 def test_spec__mutated_ends_in_a_spec_or_a_spec_error(document):
