@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from app.figures.plane import place_of
 from app.figures.strip import fold_strip
 from app.figures.surface import CellState, trial_states
 from app.views import _url
+from app.views._sides import SideText, compare_link, written
 
 if TYPE_CHECKING:
     from app.views._controls import Controls
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sweeps.surface import Plane
 
 PIN = "s.pin"
-_COMPARE = "views/compare.py"
 _WORDS = {
     CellState.MISSING: "Not run yet.",
     CellState.FAILED: "Failed.",
@@ -234,11 +233,13 @@ def _beside(shown: Shown, trial: int, view: Mapping[str, str]) -> None:
             "Pin", key="card.pin", icon=":material/keep:", on_click=_pin, args=(str(trial),),
             help="Keep this trial in sight: marked on the map, and the other side of a comparison.",
         )  # fmt: skip
-    if pinned and pinned != str(trial) and Path(__file__).with_name("compare.py").exists():
-        right.page_link(
-            _COMPARE, label="Compare", icon=":material/compare_arrows:",
-            query_params={"k.a": f"{shown.identity}:{pinned}", "k.b": f"{shown.identity}:{trial}"},
-        )  # fmt: skip
+    with right:
+        if pinned and pinned != str(trial):
+            both = [str(SideText(shown.identity, int(side))) for side in (pinned, str(trial))]
+            st.page_link(_url.COMPARE, label="Compare with the pinned", icon=":material/compare_arrows:",
+                         query_params=written(both))  # fmt: skip
+        else:
+            compare_link(shown.identity, trial)
 
 
 def _pin(trial: str) -> None:
