@@ -85,6 +85,7 @@ def add_run(url: str, text: str, *, keep: int | None = None, folder: Path | None
         run = RunStore(root, identity).store
         for key in run.list():
             late = key.startswith("blocks/") and int(key[7:15]) >= keep
+            late = late or (key.startswith("phases/") and int(key[7:13]) >= keep)
             if late or key.startswith(("manifest", "rows.zarr", "lease")):
                 run.delete(key)
     return identity
@@ -120,6 +121,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str
         "sampled": (
             spec("sampled", "fast = { low = 3, high = 9 }\nslow = { low = 10, high = 40 }",
                  more='[search]\nmethod = "sobol"\nn = 32\nseed = 5'), None,
+        ),
+        "learning": (
+            spec("learning", "fast = { low = 3, high = 9 }\nslow = { low = 10, high = 40 }",
+                 more='[search]\nmethod = "bayes"\nn = 25\nbatch = 10'), 2,
+        ),
+        "halved": (
+            spec("halved", two, more='[search]\nmethod = "halving"\ninitial = "grid"\nrungs = 2\n' + holdout), None,
         ),
         "partial": (spec("partial", two.replace("3,", "4,")), 2),
         "begun": (spec("begun", two.replace("3,", "5,")), 0),

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 ENTRY = Path(__file__).parents[2] / "app" / "streamlit_app.py"
 VIEWS = sorted(path.stem for path in (ENTRY.parent / "views").glob("[a-z]*.py"))
-RUNS = ("three", "two", "one", "none", "words", "sampled", "partial", "begun", "failing")
+RUNS = ("three", "two", "one", "none", "words", "sampled", "learning", "halved", "partial", "begun", "failing")
 
 
 def launch(monkeypatch: pytest.MonkeyPatch, url: str, page: str, **params: str) -> AppTest:

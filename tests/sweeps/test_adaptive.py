@@ -19,6 +19,7 @@ from quantbot.engine import TrialStatus
 from quantbot.errors import CorruptError, NotFoundError, RunError, SpecError
 from sweeps.adaptive import phase_key, read_phase, scores
 from sweeps.executors import Executor, dask_executor, serial
+from sweeps.ledger import family_of, read_ledger
 from sweeps.progress import Progress
 from sweeps.results import Run, open_run, run_status
 from sweeps.run import Outcome, drive
@@ -351,6 +352,13 @@ def test_not_promoted__is_neither_failed_nor_missing(halved: Run) -> None:
     assert int((data["status"] == CellStatus.SKIPPED).sum()) == skipped
     assert "skipped" in data["status"].attrs["flag_meanings"]
     assert halved.replay(first).equal is None  # there is no row to compare with
+
+
+def test_ledger__counts_what_a_search_evaluated_and_nothing_else(finished: tuple[Run, Outcome]) -> None:
+    run = finished[0]
+    ledger = read_ledger(run._store.root, family_of(run.plan))
+    assert ledger.n_trials == np.count_nonzero(run.state == CellStatus.VALUE)
+    assert (ledger.n_trials < run.plan.n_trials) == (run.spec.search.method == "halving")
 
 
 def test_halving__of_a_grid_keeps_its_geometry(root: Store, small: Any) -> None:
