@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 DATASET = "bench/walk"
+AFTER = ("commit", "publish", "ledger")  # what a drive does when all blocks are there
 DAY_NS = 86_400 * 10**9
 
 
@@ -80,6 +82,7 @@ def sweep(arguments: argparse.Namespace, url: str) -> dict[str, Any]:
         with clock("drive"):
             outcome = drive(root, identity, executor)
         wall = time.perf_counter() - began
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
     folder = root.child(f"runs/{identity}")
     sizes = {name: sum(folder.size(key) for key in folder.list(name)) for name in ("blocks/", "rows.zarr/", "")}
     return {
@@ -92,7 +95,8 @@ def sweep(arguments: argparse.Namespace, url: str) -> dict[str, Any]:
         "engine": outcome.engine_seconds,
         "allowed": 1.3 * outcome.engine_seconds / arguments.workers + 10,
         **clock.seconds,
-        "blocks": clock.seconds["drive"] - clock.seconds["commit"] - clock.seconds["publish"],
+        "blocks": clock.seconds["drive"] - sum(clock.seconds[name] for name in AFTER),
+        "cpu": clock.cpu | {"workers": children.ru_utime + children.ru_stime},
         "driver_mb": peak_mb("self"),
         "worker_mb": memory.largest_child_mb,
         "message_bytes": largest[0],
@@ -128,7 +132,7 @@ def read(url: str, identity: str) -> dict[str, Any]:
         run.table(0, 100, sort="sharpe")
     with clock("replay"):
         assert run.replay(best[0]["trial"]).equal
-    return {"reads": clock.seconds, "reader_mb": peak_mb("self"), "reader_before_mb": before}
+    return {"reads": clock.seconds, "reads_cpu": clock.cpu, "reader_mb": peak_mb("self"), "reader_before_mb": before}
 
 
 def specification(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -177,16 +181,18 @@ def write_market(root: Any, n_bars: int, seed: int) -> None:
 
 
 class Clock:
-    """Seconds by name."""
+    """Wall seconds by name, and the CPU seconds of this process meanwhile: on a busy machine they tell more."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - spent
 
 
 class Memory:
@@ -249,7 +255,7 @@ def messages() -> Iterator[list[int]]:
 @contextlib.contextmanager
 def staged(clock: Clock) -> Iterator[None]:
     """Take the time of what a drive does after its blocks."""
-    from sweeps import publish
+    from sweeps import ledger, publish
     from sweeps.runstore import RunStore
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -259,24 +265,26 @@ def staged(clock: Clock) -> Iterator[None]:
 
         return call
 
-    commit, write = RunStore.commit, publish.publish
+    commit, write, record = RunStore.commit, publish.publish, ledger.record
     RunStore.commit = timed("commit", commit)  # type: ignore[method-assign]
     publish.publish = timed("publish", write)
+    ledger.record = timed("ledger", record)
     try:
         yield
     finally:
-        RunStore.commit, publish.publish = commit, write  # type: ignore[method-assign]
+        RunStore.commit, publish.publish, ledger.record = commit, write, record  # type: ignore[method-assign]
 
 
 def show(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
-    seconds = {name: found[name] for name in ("wall", "allowed", "engine", "plan", "submit", "blocks", "commit")}
-    seconds["publish"] = found["publish"]
+    seconds = {name: found[name] for name in ("wall", "allowed", "engine", "plan", "submit", "blocks", *AFTER)}
     print(
         f"{found['n_trials']:,} trials x {arguments.bars:,} bars, {arguments.workers} workers, load {os.getloadavg()}"
     )
     print(f"{found['n_blocks']:,} blocks, {found['n_measures']} measures, result {found['result_digest'][:12]}")
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
+    print("CPU seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in found["cpu"].items()))
     print("reads, s: " + ", ".join(f"{name} {value:.3f}" for name, value in found["reads"].items()))
+    print("reads, CPU s: " + ", ".join(f"{name} {value:.3f}" for name, value in found["reads_cpu"].items()))
     print(
         f"MB: driver {found['driver_mb']:.0f}, worker {found['worker_mb']:.0f}, reader {found['reader_mb']:.0f} "
         f"(before opening {found['reader_before_mb']:.0f}); largest message {found['message_bytes']:,} bytes"
