@@ -15,6 +15,7 @@ from quantbot.parameters import Parameter, Value
 
 Mode = Literal["one value", "list", "range", "between"]
 _SEPARATOR = re.compile(r"[\s,;]+")
+_QUOTED = re.compile(r'parse_spec\("""\n(.*?)\n"""\)', re.DOTALL)
 MAX_LISTED = 10_000
 
 
@@ -150,6 +151,30 @@ def document(draft: Draft) -> dict[str, Any]:
         "objective": {"metric": draft.metric},
     }
     return {name: part for name, part in made.items() if part != {}}
+
+
+def as_python(spec: str, store_url: str, workers: int) -> str:
+    """Return a few lines of Python that start the sweep of a spec; `spec_text` reads them back."""
+    quoted = spec.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return (
+        "from datasets.store import open_store\nfrom sweeps import parse_spec, start_driver, submit\n\n"
+        f'spec = parse_spec("""\n{quoted}\n""")\n'
+        f"root = open_store({store_url!r})\nstart_driver(root.url, submit(spec, root), workers={workers})"
+    )
+
+
+def spec_text(text: str) -> str:
+    """Return the TOML of what somebody pasted: TOML as it is, or the lines that `as_python` wrote.
+
+    Examples
+    --------
+    >>> spec_text(as_python("version = 1", "file:///store", 2))
+    'version = 1'
+    """
+    found = _QUOTED.search(text)
+    if found is None:
+        return text
+    return found[1].replace('\\"\\"\\"', '"""').replace("\\\\", "\\").strip()
 
 
 def _number(parameter: Parameter, word: str) -> float:

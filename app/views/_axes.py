@@ -10,6 +10,7 @@ import streamlit as st
 from app import draft as drafts
 from app import format as fmt
 from app.draft import AxisDraft, Mode
+from app.views._keeping import first
 from quantbot.errors import ParameterError
 from quantbot.parameters import Parameter
 
@@ -48,10 +49,11 @@ def row(parameter: Parameter, key: str, *, sampled: bool, varied: bool = False) 
 def _word(parameter: Parameter, mode: Mode, key: str) -> AxisDraft:
     choices = parameter.choices
     if mode == "one value":
-        at = choices.index(str(parameter.default))
-        value = st.selectbox(parameter.name, choices, at, key=f"{key}.value", label_visibility="collapsed")
+        first(f"{key}.value", str(parameter.default))
+        value = st.selectbox(parameter.name, choices, key=f"{key}.value", label_visibility="collapsed")
         return AxisDraft(mode, value=value)
-    words = st.multiselect(parameter.name, choices, list(choices), key=f"{key}.words", label_visibility="collapsed")
+    first(f"{key}.words", list(choices))
+    words = st.multiselect(parameter.name, choices, key=f"{key}.words", label_visibility="collapsed")
     return AxisDraft(mode, values=words)
 
 
@@ -61,17 +63,18 @@ def _numeric(parameter: Parameter, mode: Mode, key: str) -> AxisDraft:
         return AxisDraft(mode, value=_number(parameter, "value", parameter.default, key))
     if mode == "list":
         example = ", ".join(dict.fromkeys(fmt.value(number) for number in (start, parameter.default, stop)))
-        text = st.text_input(parameter.name, example, key=f"{key}.list", label_visibility="collapsed")
+        first(f"{key}.list", example)
+        text = st.text_input(parameter.name, key=f"{key}.list", label_visibility="collapsed")
         return AxisDraft(mode, values=text)
     left, middle, right = st.columns(3, gap="xsmall")
     with left:
-        first = _number(parameter, "from", start, key)
+        low = _number(parameter, "from", start, key)
     with middle:
-        last = _number(parameter, "to", stop, key)
+        high = _number(parameter, "to", stop, key)
     with right:
         if mode == "range":
-            return AxisDraft(mode, start=first, stop=last, step=_number(parameter, "step", step, key))
-        return AxisDraft(mode, start=first, stop=last, log=st.checkbox("log scale", key=f"{key}.log"))
+            return AxisDraft(mode, start=low, stop=high, step=_number(parameter, "step", step, key))
+        return AxisDraft(mode, start=low, stop=high, log=st.checkbox("log scale", key=f"{key}.log"))
 
 
 def _number(parameter: Parameter, label: str, default: Any, key: str) -> float:
@@ -84,9 +87,9 @@ def _number(parameter: Parameter, label: str, default: Any, key: str) -> float:
             "min_value": kind(low) if math.isfinite(low) else None,
             "max_value": kind(high) if math.isfinite(high) else None,
         }
-    return st.number_input(
+    first(f"{key}.{label}", kind(default))
+    number: float = st.number_input(
         f"{parameter.name} {label}",
-        value=kind(default),
         key=f"{key}.{label}",
         label_visibility="collapsed",
         help=None,
@@ -94,6 +97,7 @@ def _number(parameter: Parameter, label: str, default: Any, key: str) -> float:
         step=kind(1) if whole else None,
         **bounds,
     )
+    return number
 
 
 def suggested_range(parameter: Parameter) -> tuple[float, float, float]:

@@ -11,7 +11,10 @@ from app import draft as drafts
 from app import format as fmt
 from app import reads
 from app.draft import AxisDraft, Draft, is_drawn
-from app.views import _axes, _parts, _url
+from app.views import _axes, _keeping, _parts, _url
+from app.views._cost import cost
+from app.views._folds_form import folds_form
+from app.views._keeping import first
 from quantbot.errors import QuantBotError
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ def page() -> None:
         st.session_state["n.origin"] = origin
         st.session_state["n.face"] = TOML
         st.session_state["n.toml"] = reads.spec_of(origin)
+    _keeping.bring_back("new", "n.")
     # The cost comes first in code, last on the page: the form's widgets must not move when it changes.
     left, right = st.columns([5, 3], gap="large")
     with left:
@@ -43,15 +47,28 @@ def page() -> None:
         face = st.segmented_control("Write it as", [FORM, TOML], key="n.face", label_visibility="collapsed")
         text = _toml() if face == TOML else _form(entries)
     with right:
-        _cost(text)
-        if face != TOML and text:
-            st.markdown("**The same as TOML**")
-            st.code(text, language="toml", wrap_lines=True)
+        cost(text)
+        if text.strip():
+            _as_text(text, toml=face != TOML)
+    _keeping.put_away("new", "n.", but=("n.start",))
 
 
 def _toml() -> str:
-    st.session_state.setdefault("n.toml", st.session_state.get("n.written", ""))
-    return st.text_area("Spec", key="n.toml", height=560, help="As in sweeps/examples; checked as you leave the field.")
+    first("n.toml", st.session_state.get("n.written", ""))
+    text = st.text_area(
+        "Spec", key="n.toml", height=560,
+        help="As in sweeps/examples, or the Python that this page writes; checked as you leave the field.",
+    )  # fmt: skip
+    return drafts.spec_text(text)
+
+
+def _as_text(text: str, *, toml: bool) -> None:
+    """Show the same as TOML and as Python; either can be pasted back into the field of the TOML face."""
+    if toml:
+        with st.expander("The same as TOML", expanded=True):
+            st.code(text, language="toml", wrap_lines=True)
+    with st.expander("The same as Python"):
+        st.code(drafts.as_python(text, reads.store().url, reads.cores()), language="python", wrap_lines=True)
 
 
 def _form(entries: list[Entry]) -> str:
@@ -78,7 +95,7 @@ def _form(entries: list[Entry]) -> str:
         help="Points for which it is false are left out.",
     )
     sections = _sections(engine, axes, sampled)
-    folds = _folds()
+    folds = folds_form()
     groups, metric = _measures(engine)
     try:
         document = drafts.document(
@@ -107,13 +124,13 @@ def _strategy() -> tuple[Strategy | None, str]:
     with left:
         name = st.selectbox("Strategy", [*known, OWN], key="n.strategy")
     with right:
-        if name == OWN:
-            reference = st.text_input(
-                "Module or file", key="n.reference", placeholder="package.module:function or file.py:function",
-                help="Code that you trust: it runs on this machine.",
-            )  # fmt: skip
-        else:
-            st.text_input("Name of the run", key="n.name", placeholder="optional", max_chars=128)
+        st.text_input("Name of the run", key="n.name", placeholder="optional", max_chars=128)
+    reference = ""
+    if name == OWN:
+        reference = st.text_input(
+            "Module or file", key="n.reference", placeholder="package.module:function or file.py:function",
+            help="Code that you trust: it runs on this machine.",
+        )  # fmt: skip
     if name != OWN:
         st.caption(fmt.plain(known[name].doc.split("\n\n")[0]))
         return known[name], name
@@ -149,9 +166,10 @@ def _data(entries: list[Entry]) -> dict[str, Any]:
 def _search() -> dict[str, Any]:
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
+        first("n.method", "grid")
         method = st.segmented_control(
-            "Points", ["grid", "random", "sobol", "lhs", "bayes", "halving"], key="n.method", default="grid",
-            required=True, help="Every combination; so many drawn at random, by a Sobol sequence or as a Latin "
+            "Points", ["grid", "random", "sobol", "lhs", "bayes", "halving"], key="n.method", required=True,
+            help="Every combination; so many drawn at random, by a Sobol sequence or as a Latin "
             "hypercube, which leave fewer gaps; batches that learn from those before; or many points on little "
             "history, of which the better ones go on to more.",
         )  # fmt: skip
@@ -160,24 +178,30 @@ def _search() -> dict[str, Any]:
     search: dict[str, Any] = {"method": method}
     if method == "halving":
         with left:
+            first("n.initial", "lhs")
             initial = st.segmented_control(
-                "First points", ["lhs", "sobol", "random", "grid"], key="n.initial", default="lhs", required=True
+                "First points", ["lhs", "sobol", "random", "grid"], key="n.initial", required=True
             )
         with middle:
-            search |= {"rungs": int(st.number_input("Rungs", 2, 20, 3, key="n.rungs"))}
+            search |= {"rungs": _whole("Rungs", 2, 20, 3, "n.rungs")}
         with right:
-            search |= {"eta": int(st.number_input("One goes on of", 2, 1_000, 3, key="n.eta"))}
+            search |= {"eta": _whole("One goes on of", 2, 1_000, 3, "n.eta")}
         search |= {"initial": initial} if initial != "lhs" else {}
         if initial == "grid":
             return search
     with middle:
-        search["n"] = int(st.number_input("Number of points", 1, 10_000_000, 256, key="n.n"))
+        search["n"] = _whole("Number of points", 1, 10_000_000, 256, "n.n")
     with right:
-        search["seed"] = int(st.number_input("Seed", 0, 2**53, 0, key="n.seed"))
+        search["seed"] = _whole("Seed", 0, 2**53 - 1, 0, "n.seed")
     if method == "bayes":
         with left:
-            search["batch"] = int(st.number_input("Chosen at a time", 1, 4_096, 32, key="n.batch"))
+            search["batch"] = _whole("Chosen at a time", 1, 4_096, 32, "n.batch")
     return search
+
+
+def _whole(label: str, low: int, high: int, default: int, key: str) -> int:
+    first(key, default)
+    return int(st.number_input(label, low, high, key=key))
 
 
 def _sections(engine: Engine, axes: dict[str, tuple[Any, AxisDraft]], sampled: bool) -> dict[str, dict[str, Any]]:
@@ -194,90 +218,27 @@ def _sections(engine: Engine, axes: dict[str, tuple[Any, AxisDraft]], sampled: b
     return sections
 
 
-def _folds() -> dict[str, Any]:
-    with st.expander("Folds"):
-        method = st.segmented_control(
-            "Evaluate also", ["none", "holdout", "walk_forward"], key="n.folds", default="none", required=True,
-            help="The whole period is always evaluated; folds come beside it, train and test told apart.",
-        )  # fmt: skip
-        if method == "none":
-            return {"method": "none"}
-        left, middle, right = st.columns(3)
-        made: dict[str, Any] = {"method": method}
-        with left:
-            if method == "holdout":
-                made["test"] = st.text_input(
-                    "Test", "20%", key="n.test", help="The last part, or its first day."
-                ).strip()
-            else:
-                made["n"] = int(st.number_input("Number of tests", 1, 1000, 5, key="n.tests"))
-        with middle:
-            made["purge"] = int(st.number_input("Purge (bars)", 0, 10**9, 0, key="n.purge"))
-        with right:
-            made["embargo"] = int(st.number_input("Embargo (bars)", 0, 10**9, 0, key="n.embargo"))
-    return {name: value for name, value in made.items() if value != 0}
-
-
 def _measures(engine: Engine) -> tuple[list[str], str]:
     groups = list(dict.fromkeys(measure.group for measure in engine.measures if measure.group != "hold"))
     left, right = st.columns([3, 2])
     with left:
-        chosen = st.multiselect("Measures", groups, key="n.groups", default=list(engine.default_groups))
+        first("n.groups", list(engine.default_groups))
+        chosen = st.multiselect("Measures", groups, key="n.groups")
     ranked = {
         measure.name: measure
         for measure in engine.measures
         if measure.group in (chosen or engine.default_groups) and measure.better
     }
     with right:
-        preferred = list(ranked).index("sharpe") if "sharpe" in ranked else 0
-        metric = st.selectbox(
-            "Objective", list(ranked), index=preferred, key="n.metric", format_func=lambda name: ranked[name].label
-        )
+        if st.session_state.get("n.metric") not in ranked:
+            st.session_state["n.metric"] = "sharpe" if "sharpe" in ranked else next(iter(ranked))
+        metric = st.selectbox("Objective", list(ranked), key="n.metric", format_func=lambda name: ranked[name].label)
     return ([] if tuple(chosen) == tuple(engine.default_groups) else chosen), metric or "sharpe"
 
 
 def _where_example(strategy: Strategy) -> str:
     names = [parameter.name for parameter in strategy.parameters if parameter.kind != "choice"]
     return f"optional, for example {names[0]} < {names[1]}" if len(names) > 1 else "optional"
-
-
-def _cost(text: str) -> None:
-    st.markdown("**What it will cost**")
-    if not text.strip():
-        st.caption("Complete the form on the left.")
-        return
-    try:
-        plan = reads.plan(text)
-    except QuantBotError as error:
-        _parts.problem(error)
-        return
-    _estimate(plan)
-
-
-def _estimate(plan: Any) -> None:
-    factors = [f"{fmt.plural(plan.n_points, 'point')}"]
-    factors += [fmt.plural(len(plan.folds), "fold"), fmt.plural(len(plan.assets), "asset")]
-    st.metric("Trials", fmt.count(plan.n_trials), help=" x ".join(factors))
-    st.caption(f"{' x '.join(factors)}, in {fmt.plural(plan.n_blocks, 'block')}")
-    workers = int(st.number_input("Workers", 1, 64, reads.cores(), key="n.workers", help="Processes on this machine."))
-    for label, value in reads.cost(plan, workers).items():
-        st.markdown(f"{label}: {fmt.plain(value)}")
-    _parts.warnings(plan.warnings)
-    existing = reads.status_or_none(plan.identity)
-    label = "Start sweep"
-    if existing is not None and existing.state == "done":
-        st.info("Exactly this sweep is in the store already: nothing needs to be computed.")
-        label = "Open it"
-    elif existing is not None:
-        st.info(
-            f"Exactly this sweep is in the store already, {existing.state}: {fmt.count(existing.n_done)} trials done."
-        )
-        label = "Go on with it"
-    if st.button(label, type="primary", key="n.start", icon=":material/play_arrow:"):
-        # One step without a Streamlit call in between, so that a second click can't come between the two.
-        identity = reads.submit(plan, workers=workers)
-        done = existing is not None and existing.state == "done"
-        st.switch_page(_url.SURFACE if done else _url.RUNS, query_params={"run": identity})
 
 
 if __name__ == "__main__":

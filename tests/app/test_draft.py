@@ -5,7 +5,17 @@ from datetime import date
 
 import pytest
 
-from app.draft import AxisDraft, Draft, axis_form, axis_size, document, listed, points_counted
+from app.draft import (
+    AxisDraft,
+    Draft,
+    as_python,
+    axis_form,
+    axis_size,
+    document,
+    listed,
+    points_counted,
+    spec_text,
+)
 from quantbot.errors import ParameterError
 from quantbot.parameters import choice, integer, number
 
@@ -90,3 +100,26 @@ def test_document__is_a_spec() -> None:
     made = document(draft)
     assert math.prod(axis_size(form) or 0 for form in made["parameters"].values()) == 10
     assert parse_spec(to_toml(made)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    "spec", ["version = 1", '[run]\nname = "a \\"b\\" \\\\ c"', 'where = """\nfast < slow\n"""', "path = 'C:\\new'"]
+)
+def test_python__of_a_spec_reads_back_as_that_spec(spec: str) -> None:
+    written = as_python(spec, "file:///store", 2)
+    assert spec_text(written) == spec
+    compile(written, "pasted", "exec")
+
+
+def test_python__of_a_spec_is_the_spec_to_python_too() -> None:
+    import ast
+
+    spec = 'name = "\\u00e9"\nwhere = """a < b"""'
+    calls = [node for node in ast.walk(ast.parse(as_python(spec, "x", 1))) if isinstance(node, ast.Call)]
+    quoted = next(call.args[0] for call in calls if getattr(call.func, "id", "") == "parse_spec")
+    assert isinstance(quoted, ast.Constant)
+    assert str(quoted.value).strip() == spec
+
+
+def test_pasted__toml_stays_as_it_is() -> None:
+    assert spec_text("version = 1\n[run]\n") == "version = 1\n[run]\n"

@@ -210,6 +210,51 @@ def test_new__counts_trials_as_the_form_changes(
     assert before != after
 
 
+@pytest.mark.parametrize(
+    ("method", "written"),
+    [("none", None), ("holdout", 'test = "20%"'), ("walk_forward", "n = 5"), ("kfold", "n = 5"),
+     ("cpcv", "test_groups = 2")],
+)  # fmt: skip
+def test_new__writes_every_way_to_divide_time(
+    monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]], method: str, written: str | None
+) -> None:
+    app = launch(monkeypatch, stored[0], "new")
+    app.button_group(key="n.folds").set_value(method).run()
+    assert not app.error, [error.value for error in app.error]
+    spec = app.session_state["n.written"]
+    assert ("[folds]" in spec) == (written is not None)
+    assert written is None or written in spec
+    assert [button for button in app.button if button.key == "n.start"]
+
+
+def test_new__keeps_the_form_while_another_page_is_shown(
+    monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]]
+) -> None:
+    app = launch(monkeypatch, stored[0], "new")
+    app.text_input(key="n.name").input("kept")
+    app.button_group(key="n.method").set_value("lhs").run()
+    app.number_input(key="n.n").set_value(77).run()
+    app.switch_page("views/data.py").run()
+    app.switch_page("views/new.py").run()
+    assert not app.exception
+    assert app.text_input(key="n.name").value == "kept"
+    assert app.number_input(key="n.n").value == 77
+
+
+@pytest.mark.parametrize("face", ["toml", "python"])
+def test_new__takes_back_what_it_wrote(
+    monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]], face: str
+) -> None:
+    app = launch(monkeypatch, stored[0], "new")
+    written = {code.language: code.value for code in app.code}
+    before = next(metric.value for metric in app.metric if metric.label == "Trials")
+    app.button_group(key="n.face").set_value("TOML").run()
+    app.text_area(key="n.toml").input("nonsense").run()
+    assert not [metric for metric in app.metric if metric.label == "Trials"]
+    app.text_area(key="n.toml").input(written[face]).run()
+    assert next(metric.value for metric in app.metric if metric.label == "Trials") == before
+
+
 @pytest.mark.parametrize("strategy", ["ema_cross", "donchian", "bollinger", "rsi", "momentum"])
 def test_new__has_a_form_for_every_strategy(
     monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]], strategy: str

@@ -68,7 +68,7 @@ def test_sweep__goes_from_the_form_to_a_finished_surface_over_reloads(
     pick(page, "How slow varies", "list")
     fill(page, "slow", "10, 20, 30, 40")
     page.get_by_text("12 points x 1 fold x 2 assets").wait_for()
-    assert "fast = { values = [3, 5, 8] }" in page.get_by_test_id("stCode").inner_text()
+    assert "fast = { values = [3, 5, 8] }" in page.get_by_test_id("stCode").first.inner_text()
     page.get_by_role("button", name="Start sweep").dblclick()
 
     # Runs shows it; a reload in the middle, in a session of its own, finds it again.
