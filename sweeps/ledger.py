@@ -2,6 +2,7 @@
 
     ledger/<family>/<run>           the trials of one committed run, written once (`sweeps.ledger_entry`)
     ledger/<family>/<run>-looked    those that its locked holdout hid until somebody looked
+    ledger-sums/<family>/<digest of a set of entries>.json    what they add up to, for whoever reads them next
 
 A family is a strategy (its reference without the folder) on a dataset (its name without the version). Trials are
 known by their digests (`sweeps.trial_digests`), so the union over entries counts each once: a sweep that is divided
@@ -20,8 +21,8 @@ were divided into runs either.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.errors import NotFoundError
-from sweeps.ledger_entry import CHOICE, PAGES, Entry, Sample, Trials, encode_entry
+from sweeps.ledger_entry import CHOICE, SAMPLED, Sample, Trials, encode_entry
+from sweeps.ledger_sums import open_entry, sums, sums_key
 from sweeps.looks import hidden_trials
 from sweeps.runstore import RunStore, to_json
 from sweeps.surface import CellStatus
@@ -44,11 +46,9 @@ if TYPE_CHECKING:
     from sweeps.results import Run
 
 LEDGER = "ledger"
-SAMPLED = 256  # trials whose returns an entry keeps, and that the effective number is estimated from
 PLAIN_STEPS = 2_000_000  # bars times trials that a sample in plain Python steps over, some ten seconds: it keeps fewer
 BUCKETS = 512  # of the dataset's whole span, at most; between half as many and so many
 LOOKED = "-looked"
-_BATCH_BYTES = 64 * 2**20  # of entries read at a time
 _SHARPE = "sharpe"
 
 
@@ -144,7 +144,7 @@ def families(root: Store) -> list[Family]:
     for digest in root.folders(f"{LEDGER}/"):
         keys = root.list(f"{LEDGER}/{digest}/")
         if keys:
-            head = _entry(root.url, keys[0]).head
+            head = open_entry(root.url, keys[0]).head
             found.append(Family(head["strategy"], head["dataset"]))
     return sorted(found, key=lambda family: (family.strategy, family.dataset))
 
@@ -186,11 +186,16 @@ def record(store: RunStore, run: Run) -> None:
             store.root.put_new(key, _encoded(run, skipped, looked))
 
 
-def read_ledger(root: Store, family: Family) -> Ledger:
+def read_ledger(root: Store, family: Family, *, remember: bool = False) -> Ledger:
     """Return what the ledger of a family adds up to.
 
-    Entries never change, so the sums are remembered by the set of entries. Memory is bounded: pages of all entries
+    Entries never change, so their sums are remembered by the set of entries. Memory is bounded: pages of all entries
     are read together, whatever the number of trials.
+
+    Parameters
+    ----------
+    remember
+        Write the sums into the store too, for other processes.
 
     Raises
     ------
@@ -200,10 +205,13 @@ def read_ledger(root: Store, family: Family) -> Ledger:
     keys = tuple(root.list(f"{LEDGER}/{family.digest}/"))
     if not keys:
         raise NotFoundError(f"no trial of {family.strategy} on {family.dataset} is in the ledger of {root.url}")
-    n_trials, n_choices, mean, variance = _counted(root.url, keys)
-    effective = _effective(root.url, keys, n_choices)
+    found = sums(root.url, keys)
+    if remember:
+        root.put_new(sums_key(keys), found.to_bytes())
     entries = sorted((_line(root, key) for key in keys), key=lambda entry: (entry.at_ns, entry.run, entry.looked))
-    return Ledger(family, n_trials, n_choices, effective, mean, variance, tuple(entries))
+    counted = {name: getattr(found, name) for name in ("n_trials", "n_choices", "effective")}
+    moments = [math.nan if value is None else value for value in (found.mean_sharpe, found.variance_sharpe)]
+    return Ledger(family, **counted, mean_sharpe=moments[0], variance_sharpe=moments[1], entries=tuple(entries))
 
 
 # -- writing ------------------------------------------------------------------------------------------------------
@@ -294,77 +302,8 @@ def _joined(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
     return np.concatenate([np.empty(0, dtype), *parts])
 
 
-# -- reading ------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def _entry(root_url: str, key: str) -> Entry:
-    from datasets.store import open_store
-
-    root = open_store(root_url)
-    return Entry(lambda offset, length: root.get(key, offset, length), f"{root_url}/{key}")
-
-
-@lru_cache(maxsize=64)
-def _counted(root_url: str, keys: tuple[str, ...]) -> tuple[int, int, float, float]:
-    """Return (distinct trials, distinct choices, mean and variance of their Sharpe ratios).
-
-    Page by page, so that the sums are the same whichever run a trial came from.
-    """
-    entries = [_entry(root_url, key) for key in keys]
-    step = max(PAGES * _BATCH_BYTES // max(12 * sum(entry.n_trials for entry in entries), 1), 1)
-    n_trials = n_choices = n = 0
-    total = squares = 0.0
-    for start in range(0, PAGES, step):
-        stop = min(start + step, PAGES)
-        for parts in zip(*(entry.pages(start, stop) for entry in entries), strict=True):
-            page = Trials(
-                np.concatenate([part.digests for part in parts]), np.concatenate([part.sharpe for part in parts])
-            ).distinct()
-            n_trials += len(page)
-            n_choices += int(np.count_nonzero(page.digests & CHOICE))
-            ratios = page.sharpe[np.isfinite(page.sharpe)].astype(np.float64)
-            n, total, squares = n + len(ratios), total + float(ratios.sum()), squares + float(np.square(ratios).sum())
-    mean = total / n if n else float("nan")
-    variance = max(squares - n * mean * mean, 0.0) / (n - 1) if n > 1 else float("nan")
-    return n_trials, n_choices, mean, variance
-
-
-@lru_cache(maxsize=64)
-def _effective(root_url: str, keys: tuple[str, ...], n_choices: int) -> EffectiveTrials:
-    from quantbot.selection import effective_trials
-
-    merged: Sample | None = None
-    bound = np.iinfo(np.uint64).max
-    for key in keys:
-        entry = _entry(root_url, key)
-        own = entry.sample()
-        if 0 < len(own.digests) < entry.head["n_choices"]:  # beyond its last one, an entry knows of no trial
-            bound = min(bound, own.digests[-1])
-        merged = own if merged is None else _merged(merged, own)
-    assert merged is not None
-    returns = merged.returns[merged.digests <= bound].astype(np.float64)
-    return effective_trials(returns, max(n_choices, len(returns)))
-
-
-def _merged(one: Sample, other: Sample) -> Sample:
-    """Return the trials of lowest digest of two samples."""
-    shift = max(one.shift, other.shift)
-    one, other = one.coarser(shift), other.coarser(shift)
-    first = min(one.first_bucket, other.first_bucket)
-    last = max(sample.first_bucket + sample.returns.shape[1] for sample in (one, other))
-    digests, places = np.unique(np.concatenate([one.digests, other.digests]), return_index=True)
-    digests, places = digests[:SAMPLED], places[:SAMPLED]
-    returns = np.full((len(digests), last - first), np.nan, np.float32)
-    for sample, offset in ((one, 0), (other, len(one.digests))):
-        own = (places >= offset) & (places < offset + len(sample.digests))
-        at = sample.first_bucket - first
-        returns[own, at : at + sample.returns.shape[1]] = sample.returns[places[own] - offset]
-    return Sample(digests, shift, first, returns)
-
-
 def _line(root: Store, key: str) -> LedgerEntry:
-    head = _entry(root.url, key).head
+    head = open_entry(root.url, key).head
     run = RunStore(root, head["run"])
     request = run.read_json("request.json") or {}
     labels = run.labels()

@@ -28,6 +28,7 @@ from quantbot.errors import CorruptError
 MAGIC = b"QBLEDGR\n"
 VERSION = 1
 PAGES = 256
+SAMPLED = 256  # trials whose returns an entry keeps, and that the effective number is estimated from
 HEADER_BYTES = 16_384  # a reader asks for so many first: more than a header has
 CHOICE = np.uint64(1)  # the lowest bit of a stored digest: whether a choice may be made on the trial's fold
 _PREFIX = struct.Struct("<8sII32s")

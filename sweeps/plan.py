@@ -164,6 +164,10 @@ class Plan:
 
     def job(self) -> Job:
         """Return what all blocks have in common; loads the strategy from the plan's own copy of its source."""
+        return self._job
+
+    @cached_property
+    def _job(self) -> Job:
         from quantbot.strategies.loader import load_bundle
 
         return Job(load_bundle(self.bundle), self.settings, self.groups, self.plain_python)

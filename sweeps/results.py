@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from quantbot.engine import Replay, get_engine
 from quantbot.errors import DivergenceError, InputError, NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Value, nearest
+from quantbot.selection.plateau import Score
 from sweeps.adaptive import known_plan
 from sweeps.layout import STATUS, Layout, measures_of, run_attributes
 from sweeps.looks import Look, hidden_trials, is_locked, looks_at, record_look
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from datasets.store import Store
+    from sweeps.luck import Luck
     from sweeps.plan import Plan
     from sweeps.spec import Spec
 
@@ -140,6 +142,11 @@ class Run:
         self.plan = known_plan(store, plan)  # after the blocks: whatever they evaluated was written before them
 
     @property
+    def root(self) -> Store:
+        """The store that holds the run, its dataset and the trial ledger."""
+        return self._store.root
+
+    @property
     def identity(self) -> str:
         """The run's identity, 64 hexadecimal digits."""
         return self.plan.identity
@@ -223,6 +230,18 @@ class Run:
         from sweeps.ledger import record
 
         record(self._store, self)
+
+    def luck(self, *, compute: bool = True) -> Luck:
+        """Return how much of the best trial is luck; see `sweeps.luck`.
+
+        Parameters
+        ----------
+        compute
+            Compute and store what a finished run lacks, which takes seconds; driven by this version, it lacks nothing.
+        """
+        from sweeps.luck import luck
+
+        return luck(self, compute=compute)
 
     def looks(self) -> tuple[Look, ...]:
         """Return who looked at the locked holdout, the first one first."""
@@ -325,7 +344,7 @@ class Run:
         measure: str | None = None,
         fold: str | None = None,
         asset: str | None = None,
-        how: Literal["median", "worst"] = "median",
+        how: Score = "median",
     ) -> Plateau | None:
         """Return the point whose neighbourhood is best; its value is the median over the chosen folds and assets.
 

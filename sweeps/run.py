@@ -112,6 +112,8 @@ def drive(
         If blocks can't be computed; the others are finished then. `DivergenceError` when a block gives other bytes
         than it did before.
     """
+    from sweeps.luck import settle
+
     started = time.monotonic()
     run = RunStore(root, identity)
     plan = run.plan()
@@ -124,7 +126,7 @@ def drive(
         while True:
             manifest = run.manifest()
             if manifest is not None and is_complete(run, manifest):
-                _enter(run, plan, manifest)
+                settle(run, plan, manifest)
                 return _outcome(plan, manifest, 0, started, followed)
             lease = acquire(run.store, ttl_seconds)
             if lease is not None:
@@ -159,6 +161,7 @@ def _drive(
     followed: bool,
 ) -> Outcome:
     """Drive under a held lease; its note says afterwards why it was given back."""
+    from sweeps.luck import settle
     from sweeps.publish import publish
 
     try:
@@ -174,7 +177,7 @@ def _drive(
                 if n_computed > 2 * plan.n_blocks or not run.discard_damaged(plan):
                     raise
         publish(run, plan, manifest)
-        _enter(run, plan, manifest)
+        settle(run, plan, manifest)
         lease.note = "done"
         return replace(_outcome(plan, manifest, n_computed, started, followed), engine_seconds=engine_seconds)
     except _Stopped as stop:
@@ -186,15 +189,6 @@ def _drive(
     except Exception as error:
         lease.note = f"failed: {error}"[:2000]
         raise
-
-
-def _enter(run: RunStore, plan: Plan, manifest: Manifest) -> None:
-    """Enter the trials of a committed run into the ledger, unless whoever committed it came so far."""
-    from sweeps.ledger import is_recorded, record
-    from sweeps.results import Run
-
-    if not is_recorded(run, plan):
-        record(run, Run(run, plan, manifest))
 
 
 def _compute(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from datasets.store import Store, open_store
 from quantbot.errors import CorruptError, NotFoundError
-from sweeps import ledger
+from sweeps import ledger, ledger_sums
 from sweeps.executors import serial
 from sweeps.ledger import Family, families, find_family, read_ledger
 from sweeps.ledger_entry import CHOICE, Entry, Sample, Trials, encode_entry
@@ -266,10 +266,23 @@ def test_find_family__takes_either_name_and_lists_what_there_is(whole: Store) ->
 
 def test_ledger__in_small_batches_is_the_same(whole: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = tuple(whole.list("ledger/"))
-    at_once = ledger._counted(whole.url, keys)
-    monkeypatch.setattr(ledger, "_BATCH_BYTES", 12 * 20)
-    ledger._counted.cache_clear()
-    assert ledger._counted(whole.url, keys) == at_once
+    at_once = ledger_sums._counted(whole.url, keys)
+    monkeypatch.setattr(ledger_sums, "_BATCH_BYTES", 12 * 20)
+    assert ledger_sums._counted(whole.url, keys) == at_once
+
+
+def test_ledger__remembers_what_a_set_of_entries_adds_up_to(
+    small: Any, root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven(small, root, small.spec)
+    before = read_ledger(root, FAMILY)
+    assert len(root.list("ledger-sums/")) == 1, "the driver left them"
+    ledger_sums.sums.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger_sums, "_counted", None)
+        assert content(read_ledger(root, FAMILY)) == content(before)
+    driven(small, root, varied(small.spec, execution={"slippage_bps": 2}))
+    assert read_ledger(root, FAMILY).n_trials == 2 * before.n_trials
 
 
 def test_ledger__without_an_entry_says_so(root: Store) -> None:

@@ -1,0 +1,331 @@
+"""What is computed once about the luck of a finished run, beside its rows, and kept with it.
+
+    luck/1/selection.json    the best trial and the plateau: moments of their returns, warnings; overfitting by CSCV
+    luck/1/bootstrap.json    intervals of both, and the reality check; there only where `arch` is installed
+
+Written once, never replaced; the same run gives the same bytes, since seeds come from its identity. The number in the
+keys grows when the method changes: runs from before are assessed anew when somebody asks.
+
+The tests across trials rest on a sample of at most 1,000: of the run's trials on the fold that a best is chosen on,
+those of lowest digest, or all. A best that is not among them is not added: a test knows no luck of trials that are left
+out, so the winner of a million among a thousand would look better than it is. What the tests reject for the sample is
+rejected for the whole; they are blind to an edge that only trials outside of it have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quantbot.errors import DivergenceError, InputError
+from quantbot.selection import (
+    backtest_overfitting,
+    bootstrap_intervals,
+    choose,
+    lone_spikes,
+    moments,
+    neighbourhoods,
+    reality_check,
+    slice_sums,
+)
+from quantbot.selection.advice import Evidence, advise
+from quantbot.selection.plateau import nanmedian
+from sweeps.runstore import RunStore, to_json
+from sweeps.surface import CellStatus
+from sweeps.task import judged_folds, load_bars
+from sweeps.trial_digests import point_words, trial_digests
+from sweeps.trial_returns import trial_returns
+
+if TYPE_CHECKING:
+    from sweeps.results import Run
+
+SELECTION, BOOTSTRAP = "luck/1/selection.json", "luck/1/bootstrap.json"
+SAMPLED = 1000
+CONFIDENCE = 0.9
+N_DRAWS = 1000  # of an interval
+N_SLICES = 12  # of CSCV: 924 combinations; the paper's 16 take fourteen times as long, and say the same within 0.02
+_STEPS = 100_000_000  # bars times trials that a sample steps over: some three seconds of compiled kernels
+_PLAIN_STEPS = 1_000_000  # the same in plain Python, some five
+_SPA_DRAWS = 500
+_SPA_WORK = 16_000_000  # trials times buckets squared: about half a second of arch
+_COSTS = ("fee", "spread", "slippage")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Returns of a sample of trials on the judged fold, over the bars of any asset; NaN where a trial has none."""
+
+    n_population: int
+    sums: tuple[Floats, Floats, Floats]  # of CSCV's slices
+    buckets: Floats
+
+
+def is_assessed(store: RunStore) -> bool:
+    """Return whether everything is there that could be computed here."""
+    return store.store.exists(SELECTION) and (store.store.exists(BOOTSTRAP) or not has_arch())
+
+
+def has_arch() -> bool:
+    """Return whether the package is installed that intervals and the reality check need."""
+    return find_spec("arch") is not None
+
+
+def assess(store: RunStore, run: Run) -> None:
+    """Compute and write what is not there yet of a committed run.
+
+    Raises
+    ------
+    DivergenceError
+        If the engine here does not give the returns behind the run's rows.
+    """
+    if is_assessed(store):
+        return
+    best, plateau = best_and_plateau(run)
+    shown = [trial for trial in (best, plateau) if trial is not None]
+    returns = _shown_returns(run, shown)
+    sample = _sampled(run)
+    if not store.store.exists(SELECTION):
+        store.put_first(SELECTION, to_json(_plain(_selection(run, best, plateau, returns, sample))))
+    if has_arch() and not store.store.exists(BOOTSTRAP):
+        store.put_first(BOOTSTRAP, to_json(_plain(_bootstrap(run, best, plateau, returns, sample))))
+
+
+def best_and_plateau(run: Run) -> tuple[int | None, int | None]:
+    """Return the best trial on the judged folds, and that of the plateau's point on the same asset and fold."""
+    found = run.best(1)
+    if not found:
+        return None, None
+    best = int(found[0]["trial"])
+    chosen = None
+    if run.plan.axes and not run.geometry.sampled:
+        chosen = choose(run.geometry.grid, point_values(run), better=_better(run), how="cvar")
+    return best, None if chosen is None else best // run.plan.n_points * run.plan.n_points + chosen.point
+
+
+def point_values(run: Run) -> Floats:
+    """Return the objective of each point, shape (n_points,): the median over assets on the judged folds."""
+    values = run.values().reshape(len(run.plan.assets), len(run.plan.folds), run.plan.n_points)
+    return nanmedian(values[:, judged_folds(run.plan)].reshape(-1, run.plan.n_points))
+
+
+def _better(run: Run) -> int:
+    return -1 if run.measures[run.objective].better < 0 else 1
+
+
+# -- what is written ----------------------------------------------------------------------------------------------
+
+
+def _selection(
+    run: Run, best: int | None, plateau: int | None, returns: Mapping[int, Floats], sample: _Sample
+) -> dict[str, Any]:
+    document: dict[str, Any] = {"best": None, "plateau": None, "warnings": [], "overfitting": None, "unknown": {}}
+    document |= {"n_population": sample.n_population, "n_sampled": len(sample.buckets)}
+    if best is not None:
+        document["best"] = _described(run, best, returns[best]) | _standing(run, best)
+        document["warnings"] = [asdict(advice) for advice in advise(_evidence(run, best, returns[best]))]
+    if plateau is not None:
+        document["plateau"] = _described(run, plateau, returns[plateau]) | _around(run, plateau)
+    try:
+        found = backtest_overfitting(*sample.sums)
+        document["overfitting"] = {
+            "probability": found.probability,
+            "slope": found.slope,
+            "loss": found.loss,
+            "n_trials": found.n_trials,
+            "n_slices": sample.sums[0].shape[1],
+        }
+    except InputError as error:
+        document["unknown"]["pbo"] = str(error)
+    return document
+
+
+def _bootstrap(
+    run: Run, best: int | None, plateau: int | None, returns: Mapping[int, Floats], sample: _Sample
+) -> dict[str, Any]:
+    document: dict[str, Any] = {"best": None, "plateau": None, "reality": None, "unknown": {}}
+    seed = int(run.identity[:8], 16)
+    for name, trial in (("best", best), ("plateau", plateau)):
+        if trial is None:
+            continue
+        years = _periods_per_year(run, trial)
+        try:
+            found = bootstrap_intervals(returns[trial], years, confidence=CONFIDENCE, n_draws=N_DRAWS, seed=seed)
+            document[name] = asdict(found)
+        except InputError as error:
+            document["unknown"][f"{name}_interval"] = str(error)
+    try:
+        checked = reality_check(np.nan_to_num(sample.buckets), n_draws=_SPA_DRAWS, seed=seed)
+        document["reality"] = asdict(checked)
+    except InputError as error:
+        document["unknown"]["reality"] = str(error)
+    return document
+
+
+def _described(run: Run, trial: int, returns: Floats) -> dict[str, Any]:
+    row = run.row(trial)
+    found = moments(returns)
+    return {
+        "trial": trial,
+        "asset": row["asset"],
+        "fold": row["fold"],
+        "point": row["point"],
+        "value": row["value"],
+        "n_bars": len(returns),
+        "periods_per_year": _periods_per_year(run, trial),
+        "sharpe": float(found.sharpe),
+        "skew": float(found.skew),
+        "kurtosis": float(found.kurtosis),
+    }
+
+
+def _around(run: Run, trial: int) -> dict[str, Any]:
+    """Describe the plateau's neighbourhood."""
+    values = point_values(run)
+    point = trial % run.plan.n_points
+    found = choose(run.geometry.grid, values, better=_better(run), how="cvar")
+    assert found is not None
+    return {
+        "score": found.score,
+        "worst": found.worst,
+        "median": float(values[point]),
+        "n_neighbours": found.n_neighbours,
+        "edges": _axes(run, found.edges),
+    }
+
+
+def _standing(run: Run, trial: int) -> dict[str, Any]:
+    """Say whether a trial's point lies on an edge, and whether it is a lone spike among those of its asset and fold."""
+    if not run.plan.axes or run.geometry.sampled:
+        return {"edges": [], "spike": None}
+    slice_, point = divmod(trial, run.plan.n_points)
+    values = run.values()[slice_ * run.plan.n_points :][: run.plan.n_points]
+    spike = None
+    if lone_spikes(run.geometry.grid, values, better=_better(run))[point]:
+        around = neighbourhoods(run.geometry.grid, values, better=_better(run)).around
+        spike = [float(values[point]), float(around[point])]
+    return {"edges": _axes(run, run.geometry.grid.edges(point)), "spike": spike}
+
+
+def _axes(run: Run, edges: tuple[int, ...]) -> list[str]:
+    """Return names of axes; a cost is often at its lowest, which means nothing."""
+    return [run.plan.axes[axis].name for axis in edges if "." not in run.plan.axes[axis].name]
+
+
+def _evidence(run: Run, trial: int, returns: Floats) -> Evidence:
+    row = run.row(trial)
+    settings = dict(run.plan.settings) | row["point"]
+    costs = {name: float(value) for name, value in settings.items() if "." in name and _is_cost(name)}
+    standing = _standing(run, trial)
+    return Evidence(
+        _periods_per_year(run, trial),
+        returns=returns,
+        pnl=np.asarray(run.replay(trial).trades["pnl"], np.float64),
+        costs=costs,
+        annual_return=row["measures"].get("cagr", math.nan),
+        turnover=row["measures"].get("turnover", math.nan),
+        edges=standing["edges"],
+        spike=standing["spike"],
+    )
+
+
+def _is_cost(name: str) -> bool:
+    return any(word in name.rpartition(".")[2].split("_") for word in _COSTS)
+
+
+# -- returns ------------------------------------------------------------------------------------------------------
+
+
+def _shown_returns(run: Run, trials: list[int]) -> dict[int, Floats]:
+    """Return the returns of the trials that are shown, having compared them with their rows."""
+    found = {}
+    for piece in trial_returns(run.plan, np.array(trials, np.int64)):
+        for place, returns in zip(piece.places.tolist(), piece.returns, strict=True):
+            found[trials[place]] = returns
+            here = float(moments(returns).sharpe) * math.sqrt(piece.periods_per_year)
+            stored = run.row(trials[place])["measures"].get("sharpe", math.nan)
+            if math.isfinite(stored) and not math.isclose(here, stored, rel_tol=1e-6, abs_tol=1e-9):
+                raise DivergenceError(
+                    f"trial {trials[place]} of run {run.short} has a Sharpe ratio of {stored!r}, but its returns give "
+                    f"{here!r} here: another version of the engine ran it. Submit the spec again"
+                )
+    return found
+
+
+def _periods_per_year(run: Run, trial: int) -> float:
+    return float(load_bars(run.plan, run.plan.trial(trial).asset).periods_per_year)
+
+
+def _sampled(run: Run) -> _Sample:
+    plan, folds = run.plan, judged_folds(run.plan)
+    population = [
+        np.arange(plan.n_points) + (asset * len(plan.folds) + fold) * plan.n_points
+        for asset in range(len(plan.assets))
+        for fold in folds
+    ]
+    windows = [plan.folds[fold].window(load_bars(plan, asset).ts_end_ns) for asset in plan.assets for fold in folds]
+    n_bars = max(stop - start for start, stop in windows)
+    n_most = min(max((_PLAIN_STEPS if plan.plain_python else _STEPS) // max(n_bars, 1), 2), SAMPLED)
+    words = point_words(plan)
+    digests, trials, n_population = [], [], 0
+    for number, (here, window) in enumerate(zip(population, windows, strict=True)):
+        evaluated = (run.state[here] == CellStatus.VALUE) | (run.state[here] == CellStatus.FAILED)
+        here = here[evaluated]
+        n_population += len(here)
+        found = trial_digests(plan, words[here % plan.n_points], plan.assets[number // len(folds)], window)
+        order = np.argsort(found, kind="stable")[:n_most]
+        digests.append(found[order])
+        trials.append(here[order])
+    order = np.argsort(np.concatenate(digests), kind="stable")[:n_most]
+    chosen = np.concatenate(trials)[order]
+    times = np.unique(
+        np.concatenate(
+            [
+                load_bars(plan, asset).ts_end_ns[slice(*window)]
+                for asset, window in zip(np.repeat(plan.assets, len(folds)).tolist(), windows, strict=True)
+            ]
+        )
+    )
+    return _reduced(run, chosen, times, n_population)
+
+
+def _reduced(run: Run, trials: NDArray[np.int64], times: NDArray[np.int64], n_population: int) -> _Sample:
+    """Run the sample again, piece by piece, and keep what the tests need: sums over slices and buckets of bars."""
+    n, n_bars = len(trials), len(times)
+    n_slices = max(min(N_SLICES, n_bars // 8 * 2), 2)
+    n_buckets = min(max(math.isqrt(_SPA_WORK // max(n, 1)), 100), 512, n_bars)
+    sums = tuple(np.zeros((n, n_slices)) for _ in range(3))
+    buckets = np.full((n, n_buckets), np.nan)
+    edges = np.linspace(0, n_bars, n_buckets + 1).round().astype(np.int64)
+    for piece in trial_returns(run.plan, trials):
+        at = np.searchsorted(times, piece.ts_end_ns)
+        if len(at) == n_bars and n_bars >= 2 * n_slices:
+            whole = piece.returns
+        else:
+            whole = np.full((len(piece.places), n_bars), np.nan)
+            whole[:, at] = piece.returns
+        if n_bars >= 2 * n_slices:
+            for kept, own in zip(sums, slice_sums(whole, n_slices), strict=True):
+                kept[piece.places] = own
+        there = np.isfinite(whole)
+        total = np.add.reduceat(np.where(there, whole, 0.0), edges[:-1], axis=1)
+        buckets[piece.places] = np.where(np.logical_or.reduceat(there, edges[:-1], axis=1), total, np.nan)
+    return _Sample(n_population, sums, buckets)  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON has it: what is not a number becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
