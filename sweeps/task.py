@@ -103,10 +103,10 @@ def compute(root_url: str, identity: str, block: Block) -> tuple[Rows, float]:
     points, promoted = points_of(RunStore(open_store(root_url), identity), plan, block)
     began = time.thread_time()
     if promoted is None:
-        rows = _run(engine, job, bars, window, points, plan.measures)
+        rows = run_points(engine, job, bars, window, points, plan.measures)
     else:
         chosen = Points(int(promoted.sum()), {name: column[promoted] for name, column in points.columns.items()})
-        found = _run(engine, job, bars, window, chosen, plan.measures) if len(chosen) else None
+        found = run_points(engine, job, bars, window, chosen, plan.measures) if len(chosen) else None
         rows = _spread(found, promoted, plan.measures)
     spent = time.thread_time() - began
     if tuple(rows.measures) != plan.measures or len(rows) != block.n_trials:
@@ -122,6 +122,12 @@ def warm(root_url: str, identity: str) -> None:
     with _LOCK:
         _, engine, job = _prepare(root_url, identity)
     engine.check(job)
+
+
+def prepared(root_url: str, identity: str) -> tuple[Plan, Engine, Job]:
+    """Return plan, engine and job of a run, remembered by this process; see `check_bits` for what is refused."""
+    with _LOCK:
+        return _prepare(root_url, identity)
 
 
 def load_bars(plan: Plan, asset: str) -> Any:
@@ -201,7 +207,7 @@ def _bars(root_url: str, name: str, version: str, asset: str) -> Any:
     return open_version(root_url, name, version).bars(asset)
 
 
-def _run(
+def run_points(
     engine: Engine, job: Job, bars: Any, window: tuple[int, int], points: Points, measures: tuple[str, ...]
 ) -> Rows:
     """Run the points; where the engine raises, halve them until it is one that fails, and say so in its row."""
@@ -215,8 +221,8 @@ def _run(
             text = " ".join(str(error).split())
             return Rows(values, np.array([TrialStatus.FAILED], np.uint8), {0: f"{type(error).__name__}: {text}"})
     middle = len(points) // 2
-    first = _run(engine, job, bars, window, points[:middle], measures)
-    second = _run(engine, job, bars, window, points[middle:], measures)
+    first = run_points(engine, job, bars, window, points[:middle], measures)
+    second = run_points(engine, job, bars, window, points[middle:], measures)
     return Rows(
         {name: np.concatenate([first.measures[name], second.measures[name]]) for name in measures},
         np.concatenate([first.status, second.status]),
