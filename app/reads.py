@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datasets.store import Store
     from quantbot.market import Bars
     from quantbot.strategies.contract import Strategy
+    from sweeps.luck import Luck
     from sweeps.plan import Plan
     from sweeps.results import Run, TrialReplay
     from sweeps.status import RunStatus, RunSummary
@@ -307,13 +308,9 @@ def _of_run(url: str, what: str, identity: str, mark: int, args: tuple[Any, ...]
     return getattr(module, what)(_run(url, identity, mark), *args, **question)
 
 
-def luck(identity: str, mark: int) -> Any:
-    """Return how much of a run's best is luck: `sweeps.luck.luck`; None where this build has no such part."""
-    from importlib import import_module, util
-
-    if util.find_spec("sweeps.luck") is None:
-        return None
-    return import_module("sweeps.luck").luck(open_run(identity, mark))
+def luck(identity: str, mark: int) -> Luck:
+    """Return how much of a run's best is luck, as the ledger has it now: `sweeps.luck.luck`."""
+    return open_run(identity, mark).luck(compute=False)
 
 
 def outline(identity: str, mark: int, measure: str, fold: str, asset: str | None, x: str, y: str) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.views._controls import Controls
     from app.views._shown import Shown
     from quantbot.parameters import Value
+    from sweeps.luck import Luck
     from sweeps.surface import Plateau
 
 
@@ -45,18 +46,14 @@ def answer(
         _luck_line(luck)
 
 
-def _interval(luck: Any, trial: int, controls: Controls) -> str:
-    found = getattr(luck, "best_interval", None)
-    if found is None or _trial(luck) != trial:
+def _interval(luck: Luck, trial: int, controls: Controls) -> str:
+    if luck.best is None or luck.best.trial != trial:
         return "interval unknown"
-    low, high = (fmt.measure(float(end), controls.measure) for end in (found[0], found[1]))
-    return f"{fmt.percent(float(found[2]), 0)} interval {low} to {high}"
-
-
-def _trial(luck: Any) -> int | None:
-    best = getattr(luck, "best", None)
-    found = getattr(best, "trial", None) if best is not None else None
-    return None if found is None else int(found)
+    found = luck.best.intervals.get(controls.measure.name)
+    if found is None:
+        return f"interval unknown: {luck.unknown.get('best_interval', 'this measure has none')}"
+    low, high = (fmt.measure(end, controls.measure) for end in (found.low, found.high))
+    return f"{fmt.percent(found.level, 0)} interval {low} to {high}"
 
 
 def _plateau(shown: Shown, controls: Controls, plateau: Plateau | None, view: dict[str, str]) -> None:
@@ -76,43 +73,31 @@ def _plateau(shown: Shown, controls: Controls, plateau: Plateau | None, view: di
     _card.trial_link(shown, at * shown.plan.n_points + plateau.point_index, "Open plateau", view)
 
 
-def _deflated(luck: Any) -> None:
-    value = getattr(luck, "deflated_sharpe", None)
+def _deflated(luck: Luck) -> None:
+    value = luck.deflated_sharpe
     st.metric(
-        "Deflated Sharpe", "unknown" if value is None else f"{float(value):.2f}",
+        "Deflated Sharpe", "unknown" if value is None else f"{value:.2f}",
         help="The probability that the best trial's true Sharpe ratio is above zero, after counting every trial of "
         "this strategy on this data (Bailey and Lopez de Prado, 2014). Above 0.95 is rarely luck.",
     )  # fmt: skip
-    if value is None:
-        st.caption(fmt.plain(_unknown(luck, "deflated_sharpe")))
+    if value is None or luck.n_trials is None or luck.n_effective is None:
+        st.caption(fmt.plain(luck.unknown.get("deflated_sharpe", "")))
         return
-    n_trials, effective = getattr(luck, "n_trials", None), getattr(luck, "n_effective", None)
-    counted = "trials not counted" if n_trials is None else f"{fmt.plural(int(n_trials), 'trial')} in the ledger"
-    if effective is not None:
-        counted += f", {fmt.count(round(float(effective)))} effective"
-    pbo = getattr(luck, "pbo", None)
-    if pbo is not None:
-        counted += f"; overfit {fmt.percent(float(pbo), 0)}"
+    counted = f"{fmt.plural(luck.n_trials, 'trial')} in the ledger, {fmt.count(round(luck.n_effective))} effective"
+    if luck.pbo is not None:
+        counted += f"; overfit {fmt.percent(luck.pbo, 0)}"
     st.caption(fmt.plain(counted))
 
 
-def _luck_line(luck: Any) -> None:
-    value, n_trials = getattr(luck, "luck_line", None), getattr(luck, "n_trials", None)
-    shown = "unknown" if value is None else f"{float(value):+.2f}".replace("-", fmt.MINUS)
+def _luck_line(luck: Luck) -> None:
+    value = luck.luck_line
+    shown = "unknown" if value is None else fmt.signed(value)
     st.metric("Luck line, annual Sharpe", shown, help="What the best of so many trials would reach on noise alone.")
-    if value is None:
-        st.caption(fmt.plain(_unknown(luck, "luck_line")))
+    if value is None or luck.n_trials is None:
+        st.caption(fmt.plain(luck.unknown.get("luck_line", "")))
         return
-    told = "noise alone would reach about this"
-    if n_trials is not None:
-        told += f" in {fmt.plural(int(n_trials), 'trial')}"
-    p = getattr(luck, "spa_p", None)
-    st.caption(fmt.plain(told + (f"; SPA p {float(p):.2f}" if p is not None else "")))
-
-
-def _unknown(luck: Any, field: str) -> str:
-    reasons: Mapping[str, str] = getattr(luck, "unknown", None) or {}
-    return reasons.get(field, "not computed for this run")
+    tested = "" if luck.spa_p is None else f"; SPA p {luck.spa_p:.2f}"
+    st.caption(fmt.plain(f"noise alone would reach about this in {fmt.plural(luck.n_trials, 'trial')}{tested}"))
 
 
 def _edge(shown: Shown, point: Mapping[str, Value]) -> str:
@@ -128,5 +113,4 @@ def _edge(shown: Shown, point: Mapping[str, Value]) -> str:
 
 def advice(shown: Shown) -> list[str]:
     """Return the warnings that a careful colleague would give."""
-    luck = reads.luck(shown.identity, shown.mark) if shown.mark else None
-    return [str(getattr(warning, "text", warning)) for warning in getattr(luck, "warnings", ()) or ()]
+    return [warning.sentence for warning in reads.luck(shown.identity, shown.mark).warnings] if shown.mark else []
