@@ -12,9 +12,7 @@ from app import format as fmt
 from app import terminal
 
 if TYPE_CHECKING:
-    from quantbot.parameters import Value
     from sweeps.results import Run
-    from sweeps.trial import Axis
 
 # Shown beside the objective, where the run has them.
 _BESIDE = ("cagr", "max_drawdown", "n_trades")
@@ -82,7 +80,7 @@ def show_best(run: Run, n: int = 10) -> None:
         cells = [str(row["trial"]), *asset, *settings, *(fmt.measure(value, objective) for value in shown), *others]
         table.append(cells)
     terminal.print_table(columns, table, title=title, right=[name for name in columns if name != "asset"])
-    if (sentence := plateau_sentence(run)) is not None:
+    for sentence in _chosen(run):
         terminal.say(sentence)
     for sentence in sentences(run):
         terminal.say(sentence)
@@ -92,30 +90,32 @@ def show_best(run: Run, n: int = 10) -> None:
         terminal.note("around: the median over a trial and its neighbours on the grid, one step away on each axis")
 
 
+def _chosen(run: Run) -> list[str]:
+    """Say what to choose and how much of it is luck; of an unfinished run, where its best neighbourhood is so far."""
+    from app.luck import luck_sentences
+
+    if run.manifest is not None:
+        return luck_sentences(run, run.luck(compute=False))
+    sentence = plateau_sentence(run)
+    return [*([sentence] if sentence else []), "luck: unknown till the run is finished"]
+
+
 def plateau_sentence(run: Run) -> str | None:
     """Say which point has the best neighbourhood; None for sampled points."""
-    plateau = run.plateau(fold=judged_fold(run))
+    plateau = run.plateau(fold=judged_fold(run), how="cvar")
     if plateau is None:
         return None
     declared = run.measures[run.objective]
-    median, worst = fmt.measure(plateau.score, declared), fmt.measure(plateau.worst, declared)
-    at_edge = [axis.name for axis in run.plan.axes if _is_edge(axis, plateau.point[axis.name])]
-    edge = f"; {' and '.join(at_edge)} at the edge of the grid: widen it" if at_edge else ""
+    score, worst = fmt.measure(plateau.score, declared), fmt.measure(plateau.worst, declared)
     return (
         f"plateau: {fmt.point(plateau.point)} with {declared.label} {fmt.measure(plateau.value, declared)};"
-        f" median of it and its {fmt.plural(plateau.n_neighbours, 'neighbour')} {median}, worst {worst}{edge}"
+        f" worse half of it and its {fmt.plural(plateau.n_neighbours, 'neighbour')} {score} on average, worst {worst}"
     )
-
-
-def _is_edge(axis: Axis, value: Value) -> bool:
-    """Whether a strategy's parameter is at an end of its values; a cost is often at its lowest and means nothing."""
-    ranged = axis.kind != "choice" and "." not in axis.name and len(axis) > 2
-    return ranged and value in (axis.values[0].item(), axis.values[-1].item())
 
 
 def plateau_document(run: Run) -> dict[str, Any] | None:
     """Return the plateau for scripts."""
-    plateau = run.plateau(fold=judged_fold(run))
+    plateau = run.plateau(fold=judged_fold(run), how="cvar")
     return None if plateau is None else {"fold": judged_fold(run), **asdict(plateau)}
 
 

@@ -44,6 +44,11 @@ def plural(value: int, noun: str, nouns: str | None = None) -> str:
     return f"{count(value)} {noun if value == 1 else nouns or noun + 's'}"
 
 
+def signed(value: float, decimals: int = 2) -> str:
+    """Write a ratio with its sign: ``+1.92``."""
+    return _grouped(value, decimals, sign=True) if math.isfinite(value) else UNDEFINED
+
+
 def percent(value: float, decimals: int = 1, *, sign: bool = False) -> str:
     """Write a fraction as a percentage: ``-12.3 %``."""
     if not math.isfinite(value):

@@ -123,6 +123,16 @@ def _bar(name: str, n_trials: int) -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+@contextmanager
+def counted(what: str, n: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr of so many of something; what is yielded takes how many are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    with terminal.progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()) as bars:
+        task = bars.add_task(what, total=n)
+        yield lambda done: bars.update(task, completed=done)
+
+
 def _words(progress: Progress) -> str:
     """Say how far a run is: done, failed, rate, time left."""
     if progress.n_done == 0 and progress.rate == 0 and not progress.note:
@@ -219,6 +229,7 @@ def run_document(run: Run, n_best: int) -> dict[str, Any]:
     """Return a run for scripts."""
     from app.best import best_trials, plateau_document
     from app.out_of_sample import document
+    from sweeps.luck import luck_document
 
     return {
         "name": run.spec.name,
@@ -226,6 +237,7 @@ def run_document(run: Run, n_best: int) -> dict[str, Any]:
         "objective": run.objective,
         "best": best_trials(run, n_best),
         "plateau": plateau_document(run),
+        "luck": luck_document(run.luck(compute=False)),
         "out_of_sample": document(run),
         "locked": run.locked,
         "looks": [asdict(look) for look in run.looks()],
