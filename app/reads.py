@@ -2,7 +2,8 @@
 
 Pages never touch a store, a plan or a dataset by themselves. A growing run is cached under the number of its finished
 trials (its *mark*), so that nothing on a page is stale and nothing moves under the reader's eye either: the page keeps
-its mark until the reader asks for the new one.
+its mark until the reader asks for the new one. A look at a locked holdout counts in the mark of a finished run too,
+for it shows what was hidden before.
 """
 
 from __future__ import annotations
@@ -248,6 +249,19 @@ def find_run(text: str) -> RunSummary:
 def spec_of(text: str) -> str:
     """Return the spec of a run as TOML."""
     return open_run(find_run(text).identity, 0).plan.spec_toml
+
+
+def mark_of(status: RunStatus) -> int:
+    """Return the mark of a run as it is now."""
+    return status.n_done + (_looks(store_url(), status.identity) if status.state == "done" else 0)
+
+
+@st.cache_resource(ttl=0.9, max_entries=64, show_spinner=False)
+def _looks(url: str, identity: str) -> int:
+    from sweeps.looks import looks_at
+    from sweeps.runstore import RunStore
+
+    return len(looks_at(RunStore(_store(url), identity)))
 
 
 def open_run(identity: str, mark: int) -> Run:

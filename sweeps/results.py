@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunStatus", "RunSummary", "TrialReplay", "find_run", "list_runs", "open_run", "run_status"]
 
 _PREFIX = re.compile(r"[0-9a-f]{6,64}")
-_STATES = {
+STATES = {
     CellStatus.VALUE: "ok",
     CellStatus.NOT_RUN: "not run yet",
     CellStatus.FAILED: "failed",
@@ -394,7 +394,7 @@ class Run:
             "fold": where.fold.name,
             "role": where.fold.role,
             "point": where.settings,
-            "state": _STATES[CellStatus(int(self.state[trial]))],
+            "state": STATES[CellStatus(int(self.state[trial]))],
             "reason": self._table.reason(trial),
             "value": measures.get(self.objective, float("nan")),
             "measures": measures,
@@ -478,9 +478,9 @@ class Run:
         if points is not None:
             trials = trials[points[trials % self.plan.n_points]]
         if state is not None:
-            codes = [code for code, name in _STATES.items() if name == state]
+            codes = [code for code, name in STATES.items() if name == state]
             if not codes:
-                raise InputError(f"state must be one of {', '.join(_STATES.values())}; found {state!r}")
+                raise InputError(f"state must be one of {', '.join(STATES.values())}; found {state!r}")
             trials = trials[self.state[trials] == codes[0]]
         if sort is not None:
             trials = trials[self._order(trials, sort, descending)]
@@ -494,7 +494,7 @@ class Run:
         }
         chosen = self.plan.points.take(rows)
         columns |= {name: self._known(column, rows) for name, column in chosen.columns.items()}
-        columns["state"] = [_STATES[CellStatus(int(code))] for code in self.state[trials]]
+        columns["state"] = [STATES[CellStatus(int(code))] for code in self.state[trials]]
         columns |= self._table.rows(trials)
         columns["reason"] = [self._table.reason(int(trial)) for trial in trials]
         return pd.DataFrame(columns)
@@ -514,6 +514,10 @@ class Run:
                 "first_point": pd.Series([self.plan.trial(trial).settings for trial in first], dtype=object),
             }
         )
+
+    def failed(self, reason: str | None = None) -> NDArray[np.int64]:
+        """Return the trials that failed, rising; only those for one reason where it is given, as `failures` has it."""
+        return self._table.failed(reason)
 
     def __repr__(self) -> str:
         done = "complete" if self.complete else f"{len(self._blocks)} of {self.plan.n_blocks} blocks"

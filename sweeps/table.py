@@ -109,6 +109,21 @@ class Table:
                 found[reason] = n + len(rows), min(first, block.trial_start + rows[0])
         return found
 
+    def failed(self, reason: str | None = None) -> NDArray[np.int64]:
+        """Return the trials that failed, rising; only those for one reason where it is given."""
+        trials = np.flatnonzero(self.state == CellStatus.FAILED).astype(np.int64)
+        if reason is None or not trials.size:
+            return trials
+        blocks = [self._plan.block(int(index)) for index in self._indices]
+        blocks = [block for block in blocks if self._has_failures(block.trial_start, block.trial_stop)]
+        found = [
+            block.trial_start + np.asarray(rows, np.int64)
+            for block, groups in zip(blocks, self._store.read_parts(REASONS, blocks, self._manifest), strict=True)
+            for why, rows in groups
+            if why == reason
+        ]
+        return np.intersect1d(trials, np.concatenate(found)) if found else trials[:0]
+
     def _has_failures(self, start: int, stop: int) -> bool:
         return bool((self.state[start:stop] == CellStatus.FAILED).any())
 

@@ -28,7 +28,8 @@ _WORDS = {
     CellState.FAILED: "Failed.",
     CellState.UNDEFINED: "Ran, but this measure is undefined: no trades, or a path that never moved.",
     CellState.SKIPPED: "Not promoted: the search gave this point up on less history.",
-    CellState.LOCKED: "Locked: the test of a holdout that nobody has looked at.",
+    CellState.LOCKED: "Locked: the test of a holdout that nobody has looked at. quantbot sweep unlock shows it, and "
+    "puts the look on record.",
     CellState.EXCLUDED: "Excluded by the run's condition, or filtered away.",
 }
 _GROUPS = ("core", "trades")

@@ -26,7 +26,8 @@ class Shown:
     Attributes
     ----------
     mark
-        How many trials were done when the reader last asked for the state of things.
+        How many trials were done when the reader last asked for the state of things, and how many looked at a locked
+        holdout: see `app.reads`.
     """
 
     summary: RunSummary
@@ -58,10 +59,10 @@ class Shown:
 def show(summary: RunSummary) -> Shown:
     """Open a run at this session's mark."""
     status = summary.status
-    key = _mark_key(summary.identity)
-    mark = int(st.session_state.setdefault(key, status.n_done))
-    if not mark and status.n_done:  # nothing was shown yet, so nothing can move under the eye
-        mark = st.session_state[key] = status.n_done
+    key, now = _mark_key(summary.identity), reads.mark_of(status)
+    mark = int(st.session_state.setdefault(key, now))
+    if not mark or mark >= status.n_trials:  # nothing was shown yet, or all of it: only a look can have come
+        mark = st.session_state[key] = now
     return Shown(summary, status, mark, reads.open_run(summary.identity, mark))
 
 

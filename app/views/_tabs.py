@@ -149,7 +149,9 @@ def _table(shown: Shown, controls: Controls, view: dict[str, str]) -> None:
         format_func=lambda name: shown.measures[name].label if name in shown.measures else name,
     )  # fmt: skip
     order = middle.selectbox("Order", ["best first", "rising", "falling"], key="table.order")
-    state = right.selectbox("State", ["any", "ok", "failed", "not run yet", "not promoted"], key="table.state")
+    state = right.selectbox(
+        "State", ["any", "ok", "failed", "not run yet", "not promoted", "locked"], key="table.state"
+    )
     page = int(pages.number_input("Page", min_value=1, value=1, step=1, key="table.page"))
     question: dict[str, Any] = {"fold": controls.fold, "asset": controls.asset, "within": controls.within}
     descending = None if order == "best first" else order == "falling"

@@ -1,4 +1,4 @@
-"""Runs: what is running, what is done, what broke; read from the store once a second."""
+"""Runs: what is running, what is done, what broke; read from the store once a second. One of them in full."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import format as fmt
 from app import reads
-from app.views import _parts, _url
+from app.views import _parts, _run_details, _url
 from quantbot.errors import QuantBotError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def page() -> None:
     text, states = st.columns([2, 3], vertical_alignment="bottom")
     text.text_input("Search", key="r.text", placeholder="name, strategy, dataset or identity")
     states.pills("State", STATES, selection_mode="multi", key="r.states")
+    if "run" in view:
+        _run_details.details(view["run"])
     _live(view.get("run", ""))
     _url.keep("runs", view)
 
@@ -68,7 +70,8 @@ def _live(marked: str) -> None:
     words = str(st.session_state.get("r.text") or "").lower().split()
     wanted = st.session_state.get("r.states") or STATES
     shown = [run for run in known if run.state in wanted and all(word in _words(run) for word in words)]
-    shown.sort(key=lambda run: run.identity != marked)  # the one that a link names comes first; the sort is stable
+    # The one that a link names comes first, then what is computed now; the sort is stable.
+    shown.sort(key=lambda run: (run.identity != marked, run.state != "running"))
     if not shown:
         st.info("No run is like that; clear the search or the states.")
         return
@@ -77,6 +80,10 @@ def _live(marked: str) -> None:
         _row(run)
     if len(shown) > _SHOWN:
         st.caption(f"The newest {_SHOWN} of {fmt.count(len(shown))}; search for others.")
+
+
+def _open(identity: str) -> None:
+    _url.keep("runs", {"run": identity})
 
 
 def _words(run: RunSummary) -> str:
@@ -108,7 +115,7 @@ def _row(run: RunSummary) -> None:
             _progress(status)
         best.markdown(fmt.plain(_best(status)))
         since.caption(fmt.plain(_since(run.submitted_ns)))
-        with more, st.popover(":material/more_horiz:", help="Details and actions"):
+        with more, st.popover(":material/more_horiz:", help="Actions"):
             _drawer(run)
 
 
@@ -144,22 +151,37 @@ def _drawer(run: RunSummary) -> None:
         st.caption(fmt.plain(status.note))
     if status.driver:
         st.caption(fmt.plain(f"Computed by {status.driver}"))
+    if st.button("Details", key=f"open-{run.identity}", icon=":material/info:", on_click=_open, args=(run.identity,)):
+        st.rerun()  # the whole page: the details stand outside of what is read once a second
     if run.state == "running":
-        st.caption("Stopping keeps everything that is finished.")
-        st.button("Stop", key=f"stop-{run.identity}", icon=":material/stop:", on_click=reads.stop, args=(run.identity,))
+        _stop(run)
     elif run.state != "done":
         st.button(
             "Go on", key=f"go-{run.identity}", icon=":material/play_arrow:", on_click=reads.resume, args=(run.identity,)
         )
     st.page_link(_url.NEW, label="Start another from it", icon=":material/add:", query_params={"from": run.identity})
-    st.caption("Identity")
-    st.code(run.identity, language=None, wrap_lines=True)
-    st.caption("Copy Python")
-    st.code(
-        f"from datasets.store import open_store\nfrom sweeps.results import open_run\n\n"
-        f"run = open_run(open_store({reads.store().url!r}), {run.short!r})\ntable = run.to_xarray()",
-        language="python",
-    )
+
+
+def _stop(run: RunSummary) -> None:
+    """Stop a run: asks once, and says what is kept."""
+    key = f"stopping-{run.identity}"
+    if not st.session_state.get(key):
+        st.button("Stop", key=f"stop-{run.identity}", icon=":material/stop:", on_click=_ask, args=(key, True))
+        return
+    kept = fmt.plural(run.status.n_done, "finished trial")
+    st.markdown(fmt.plain(f"Stop it? All of its {kept} stay, and it can go on from there at any time."))
+    with st.container(horizontal=True):
+        st.button("Stop it", key=f"yes-{run.identity}", type="primary", on_click=_stopped, args=(run.identity, key))
+        st.button("Let it run", key=f"no-{run.identity}", on_click=_ask, args=(key, False))
+
+
+def _ask(key: str, asking: bool) -> None:
+    st.session_state[key] = asking
+
+
+def _stopped(identity: str, key: str) -> None:
+    reads.stop(identity)
+    _ask(key, False)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def page() -> None:
         st.error(fmt.plain(f"This trial failed: {row['reason']}"))
         _trial_tabs.neighbours(shown, beside, _names(shown), _go)
     elif row["state"] in ("locked", "not promoted"):
-        st.info(fmt.plain(_WITHOUT_ROW[row["state"]]))
+        st.info(fmt.plain(_WITHOUT_ROW[row["state"]]), icon=_ICONS[row["state"]])
         _trial_tabs.neighbours(shown, beside, _names(shown), _go)
     else:
         _replayed(shown, trial, row, beside, view)
@@ -60,10 +60,11 @@ def page() -> None:
 
 
 _WITHOUT_ROW = {
-    "locked": "This trial tests a locked holdout, which nobody has looked at yet. `quantbot sweep unlock` shows it, and"
+    "locked": "Locked: this trial tests a holdout that nobody has looked at yet. quantbot sweep unlock shows it, and"
     " puts the look on record.",
-    "not promoted": "The search did not promote this point to this length of history, so it was never run.",
+    "not promoted": "Not promoted: the search gave this point up on less history, so it was never run on this much.",
 }
+_ICONS = {"locked": ":material/lock:", "not promoted": ":material/trending_down:"}
 
 
 def _trial_index(shown: Shown, view: dict[str, str]) -> int:

@@ -129,6 +129,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str
         "halved": (
             spec("halved", two, more='[search]\nmethod = "halving"\ninitial = "grid"\nrungs = 2\n' + holdout), None,
         ),
+        "five": (
+            spec("five", three.replace("[0, 10]", "[0, 5, 10]") + '\n"execution.slippage_bps" = { values = [0, 3] }\n'
+                 '"execution.fill" = { values = ["next_open", "same_close"] }'), None,
+        ),
+        "locked": (spec("locked", two.replace("3,", "6,"), more=holdout + "\nlocked = true"), None),
+        "flat": (  # the slow mean is there on the last bars alone: no trade, so no Sharpe ratio
+            spec("flat", "fast = { start = 5, stop = 8, step = 1 }\nslow = { values = [397, 398, 399] }"), None,
+        ),
         "partial": (spec("partial", two.replace("3,", "4,")), 2),
         "begun": (spec("begun", two.replace("3,", "5,")), 0),
         "failing": (

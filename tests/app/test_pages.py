@@ -9,7 +9,22 @@ from streamlit.testing.v1 import AppTest
 
 ENTRY = Path(__file__).parents[2] / "app" / "streamlit_app.py"
 VIEWS = sorted(path.stem for path in (ENTRY.parent / "views").glob("[a-z]*.py"))
-RUNS = ("three", "two", "one", "none", "words", "sampled", "learning", "halved", "partial", "begun", "failing")
+RUNS = (
+    "three",
+    "two",
+    "one",
+    "none",
+    "words",
+    "sampled",
+    "learning",
+    "halved",
+    "five",
+    "locked",
+    "flat",
+    "partial",
+    "begun",
+    "failing",
+)
 
 
 def launch(monkeypatch: pytest.MonkeyPatch, url: str, page: str, **params: str) -> AppTest:
@@ -80,8 +95,8 @@ def test_runs__lists_every_run_with_its_state(
     url, identities = stored
     text = words(launch(monkeypatch, url, "runs")).replace("\u00a0", " ")
     assert f"{len(identities)} runs in" in text
-    assert "7 done" in text
-    assert "2 waiting" in text
+    assert "11 done" in text
+    assert "3 waiting" in text
     for identity in identities.values():
         assert identity[:12] in text
 
