@@ -117,6 +117,10 @@ class Dataset:
         entry = self._asset(asset)
         return int(entry["start_ns"]), int(entry["end_ns"])
 
+    def digest(self, asset: str) -> str:
+        """Return the SHA-256 of the raw bars of `asset`: equal bars have equal digests, in whatever version."""
+        return str(self._asset(asset)["sha256"])
+
     def bars(self, asset: str) -> Bars:
         """Return the whole history of `asset`, verified, in the adjusted view.
 

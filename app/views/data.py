@@ -11,19 +11,19 @@ import streamlit as st
 from app import format as fmt
 from app import reads
 from app.figures.bars import bars_chart, bars_per_candle
-from app.views import _parts, _url
+from app.views import _data_parts, _parts, _url
 
 if TYPE_CHECKING:
-    from datasets.bars import Dataset
     from datasets.catalog import Entry
 
-KEYS = ("dataset", "asset", "d.from", "d.to")
+KEYS = ("dataset", "asset", "d.from", "d.to", "d.view")
+BARS = "Bars"
 
 
 @_parts.page
 def page() -> None:
     """Show the catalogue, then one dataset."""
-    view = _url.arrive("data", KEYS)
+    view = _url.arrive("data", KEYS) | _data_parts.wanted()
     gone: list[str] = []
     st.subheader("Data", anchor=False)
     entries = reads.catalogue()
@@ -96,6 +96,11 @@ def _dataset(entry: Entry, view: dict[str, str], places: tuple[Any, Any, Any], g
         st.caption(":orange[:material/warning:] Synthetic: made by a random generator, not by a market.")
     st.caption(fmt.plain(f"Source: {meta.source}" + (f"; licence: {meta.license}" if meta.license else "")))
     shown = int(((bars.ts_end_ns >= window[0]) & (bars.ts_end_ns <= window[1])).sum())
+    parts = _data_parts.parts(entry, dataset, asset)
+    chosen = _part(list(parts), view)
+    if chosen != BARS:
+        parts[chosen]()
+        return
     figure = bars_chart(bars, window=window)
     st.plotly_chart(figure, key="d.chart", alt=f"Price and volume of {asset}, {shown} bars")
     each = fmt.plural(bars_per_candle(shown), "bar")
@@ -103,7 +108,19 @@ def _dataset(entry: Entry, view: dict[str, str], places: tuple[Any, Any, Any], g
         f"{fmt.plural(shown, 'bar')} shown, one candle is {each}; hollow candles rise, filled ones fall; times in UTC"
     )
     st.caption(fmt.plain(told))
-    _quality(dataset)
+
+
+def _part(names: list[str], view: dict[str, str]) -> str:
+    """Show what of the dataset to look at; the address has the first word of it."""
+    codes = {name.split(" (")[0].lower(): name for name in (BARS, *names)}
+    wanted = view.pop("d.view", "")
+    if st.session_state.get("d.view") not in codes:
+        st.session_state["d.view"] = wanted if wanted in codes else next(iter(codes))
+    chosen = st.segmented_control(
+        "Look at", list(codes), key="d.view", required=True, label_visibility="collapsed", format_func=codes.__getitem__
+    )
+    view["d.view"] = str(chosen)
+    return codes[str(chosen)]
 
 
 def _window(first_ns: int, last_ns: int, places: tuple[Any, ...], view: dict[str, str]) -> tuple[int, int]:
@@ -128,33 +145,6 @@ def _day(text: str, default: date) -> date:
         return date.fromisoformat(text)
     except ValueError:
         return default
-
-
-def _quality(dataset: Dataset) -> None:
-    st.markdown("**Quality report**")
-    findings = dataset.quality.get("findings", [])
-    if not findings:
-        st.markdown("Nothing was found: no gap, duplicate, impossible bar or outlier.")
-    rows = [
-        {
-            "severity": finding.get("severity", ""),
-            "asset": finding.get("asset", ""),
-            "finding": finding.get("text", ""),
-            "count": finding.get("count", 0),
-            "first places": ", ".join(_placed(place) for place in finding.get("places", [])[:5]),
-            "rule": finding.get("rule", ""),
-        }
-        for finding in findings
-    ]
-    if rows:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Findings of the quality report")
-
-
-def _placed(place: dict[str, Any]) -> str:
-    """Write where a finding is: its time, and what stands there."""
-    ts_ns = place.get("ts_end_ns")
-    words = [fmt.instant(ts_ns)] if ts_ns is not None else []
-    return " ".join([*words, str(place.get("text") or "")]).strip()
 
 
 if __name__ == "__main__":

@@ -295,4 +295,5 @@ def test_data__shows_quality_and_that_data_are_synthetic(
     app = launch(monkeypatch, stored[0], "data")
     text = words(app)
     assert "Synthetic" in text
-    assert "a jump" in str(app.dataframe[1].value)
+    findings = launch(monkeypatch, stored[0], "data", **{"d.view": "findings"})
+    assert "a jump" in str(findings.dataframe[1].value)

@@ -90,7 +90,8 @@ def test_stop__asks_once_and_says_what_is_kept(monkeypatch: pytest.MonkeyPatch, 
     from app import reads
 
     url, identities = stored
-    identity, stopped = identities["partial"], []
+    identity = identities["partial"]
+    stopped: list[str] = []
     known = listed(url)
     running = [replace(run, status=replace(run.status, state="running")) if run.identity == identity else run
                for run in known]  # fmt: skip
