@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from quantbot.errors import NotFoundError
 from sweeps.ledger_entry import CHOICE, SAMPLED, Sample, Trials, encode_entry
 from sweeps.ledger_sums import open_entry, sums, sums_key
-from sweeps.looks import hidden_trials
+from sweeps.looks import hidden_trials, is_locked
 from sweeps.runstore import RunStore, to_json
 from sweeps.surface import CellStatus
 from sweeps.task import load_bars
@@ -168,9 +168,12 @@ def find_family(root: Store, which: str) -> Family:
     raise NotFoundError(f"{which!r} must mean one family of trials, found {len(found)}; there are: {there}")
 
 
-def is_recorded(run: RunStore, plan: Plan, *, looked: bool = False) -> bool:
-    """Return whether the run's entry is there."""
-    return run.root.exists(_key(family_of(plan), run.identity, looked))
+def is_recorded(run: RunStore, plan: Plan) -> bool:
+    """Return whether the run's entries are there: its own, and that of a locked holdout that somebody looked at."""
+    family, owed = family_of(plan), [False]
+    if plan.spec.folds.locked and not is_locked(run, plan):
+        owed.append(True)
+    return all(run.root.exists(_key(family, run.identity, looked)) for looked in owed)
 
 
 def record(store: RunStore, run: Run) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.store import Store, open_store
+from datasets.store_file import FileStore
 from quantbot.errors import CorruptError, NotFoundError
 from sweeps import ledger, ledger_sums
 from sweeps.executors import serial
@@ -330,3 +331,81 @@ def test_ledger__counts_once_whenever_the_driver_is_killed(whole: Store, small: 
         drive(root, identity, executor)
     assert content(read_ledger(root, FAMILY)) == content(read_ledger(whole, FAMILY))
     assert len(read_ledger(root, FAMILY).entries) == 1
+
+
+class Dead(BaseException):
+    """What a killed process does next: nothing."""
+
+
+def die(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """Let `after` more writes succeed, and nothing at all from then on; return the keys as they are written."""
+    written: list[str] = []
+
+    def deadly(name: str) -> None:
+        act = getattr(FileStore, name)
+
+        def do(self: FileStore, key: str, *given: Any) -> Any:
+            if len(written) >= after and (name.startswith("put") or written[after:] or name == "delete"):
+                written.append("dead")
+                raise Dead
+            done = act(self, key, *given)
+            if name.startswith("put"):
+                written.append(key)
+            return done
+
+        monkeypatch.setattr(FileStore, name, do)
+
+    for name in ("put_new", "put", "delete", "get", "exists"):
+        deadly(name)
+    return written
+
+
+def forget_caches() -> None:
+    ledger_sums.open_entry.cache_clear()
+    ledger_sums.sums.cache_clear()
+
+
+def test_ledger__counts_once_whichever_write_of_entering_is_the_last(
+    small: Any, root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = {"method": "holdout", "test": "25%", "locked": True}
+    run = open_run(root, driven(small, root, varied(small.spec, folds=folds)))
+    run.unlock("an analyst")
+    expected = content(read_ledger(root, FAMILY))
+    assert expected[0] == run.plan.n_trials
+    kept = {key: root.get(key) for key in root.list() if "ledger" in key or "/luck/" in key}
+    deaths = 0
+    for after in range(20):
+        for key in kept:
+            root.delete(key)
+        forget_caches()
+        with monkeypatch.context() as patched, serial() as executor:
+            written = die(patched, after)
+            try:
+                drive(root, run.identity, executor)
+            except Dead:
+                deaths += 1
+        forget_caches()
+        for _ in range(2):  # resumed, and once more
+            with serial() as executor:
+                drive(root, run.identity, executor)
+            assert content(read_ledger(root, FAMILY)) == expected
+        assert all(root.get(key) == data for key, data in kept.items() if "ledger-sums" not in key)
+        if "dead" not in written:
+            break
+    assert deaths == len(written) >= 5, "its entry, that of the look, their sums, two parts of its luck"
+
+
+def test_ledger__prices_a_look_whose_entry_was_lost_with_its_process(
+    small: Any, root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = {"method": "holdout", "test": "25%", "locked": True}
+    run = open_run(root, driven(small, root, varied(small.spec, folds=folds)))
+    with monkeypatch.context() as patched:
+        die(patched, 1)
+        with pytest.raises(Dead):
+            run.unlock("an analyst")
+    again = open_run(root, run.identity)
+    assert not again.locked
+    assert "not in the ledger yet" in again.luck(compute=False).unknown["deflated_sharpe"]
+    assert again.luck().n_trials == run.plan.n_trials
