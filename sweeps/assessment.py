@@ -15,8 +15,8 @@ rejected for the whole; they are blind to an edge that only trials outside of it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +28,7 @@ from quantbot.selection import (
     backtest_overfitting,
     bootstrap_intervals,
     choose,
-    lone_spikes,
     moments,
-    neighbourhoods,
     reality_check,
     slice_sums,
 )
@@ -57,6 +55,17 @@ _SPA_WORK = 16_000_000  # trials times buckets squared: about half a second of a
 _COSTS = ("fee", "spread", "slippage")
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The trials that are shown, the best and that of the plateau, and what lies around them."""
+
+    best: int | None = None
+    edges: Sequence[str] = ()
+    spike: tuple[float, float] | None = None  # the best's value and the median of its neighbours
+    plateau: int | None = None
+    around: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,32 +97,53 @@ def assess(store: RunStore, run: Run) -> None:
     """
     if is_assessed(store):
         return
-    best, plateau = best_and_plateau(run)
-    shown = [trial for trial in (best, plateau) if trial is not None]
-    returns = _shown_returns(run, shown)
+    shown = _shown(run)
+    returns = _shown_returns(run, [trial for trial in (shown.best, shown.plateau) if trial is not None])
     sample = _sampled(run)
     if not store.store.exists(SELECTION):
-        store.put_first(SELECTION, to_json(_plain(_selection(run, best, plateau, returns, sample))))
+        store.put_first(SELECTION, to_json(_plain(_selection(run, shown, returns, sample))))
     if has_arch() and not store.store.exists(BOOTSTRAP):
-        store.put_first(BOOTSTRAP, to_json(_plain(_bootstrap(run, best, plateau, returns, sample))))
+        store.put_first(BOOTSTRAP, to_json(_plain(_bootstrap(run, shown, returns, sample))))
 
 
-def best_and_plateau(run: Run) -> tuple[int | None, int | None]:
+# -- what is shown ------------------------------------------------------------------------------------------------
+
+
+def _shown(run: Run) -> _Shown:
     """Return the best trial on the judged folds, and that of the plateau's point on the same asset and fold."""
     found = run.best(1)
     if not found:
-        return None, None
+        return _Shown()
     best = int(found[0]["trial"])
-    chosen = None
-    if run.plan.axes and not run.geometry.sampled:
-        chosen = choose(run.geometry.grid, point_values(run), better=_better(run), how="cvar")
-    return best, None if chosen is None else best // run.plan.n_points * run.plan.n_points + chosen.point
+    slice_, point = divmod(best, run.plan.n_points)
+    if not run.plan.axes or run.geometry.sampled:
+        return _Shown(best)
+    grid, better, values = run.geometry.grid, _better(run), _point_values(run)
+    edges = _axes(run, grid.edges(point))
+    chosen = choose(grid, values, better=better, how="cvar")
+    if chosen is None:
+        return _Shown(best, edges)
+    own, of_best = run.values()[slice_ * run.plan.n_points :][: run.plan.n_points], chosen
+    if len(run.plan.assets) * len(judged_folds(run.plan)) > 1:  # else the surface above is the best trial's own
+        judged = choose(grid, own, better=better, how="cvar")
+        assert judged is not None
+        of_best = judged
+    spike = (float(own[point]), of_best.best_around) if of_best.best_is_spike else None
+    around = {
+        "score": chosen.score,
+        "worst": chosen.worst,
+        "median": chosen.value,
+        "n_neighbours": chosen.n_neighbours,
+        "edges": _axes(run, chosen.edges),
+    }
+    return _Shown(best, edges, spike, slice_ * run.plan.n_points + chosen.point, around)
 
 
-def point_values(run: Run) -> Floats:
+def _point_values(run: Run) -> Floats:
     """Return the objective of each point, shape (n_points,): the median over assets on the judged folds."""
     values = run.values().reshape(len(run.plan.assets), len(run.plan.folds), run.plan.n_points)
-    return nanmedian(values[:, judged_folds(run.plan)].reshape(-1, run.plan.n_points))
+    judged = values[:, judged_folds(run.plan)].reshape(-1, run.plan.n_points)
+    return judged[0] if len(judged) == 1 else nanmedian(judged)
 
 
 def _better(run: Run) -> int:
@@ -123,16 +153,16 @@ def _better(run: Run) -> int:
 # -- what is written ----------------------------------------------------------------------------------------------
 
 
-def _selection(
-    run: Run, best: int | None, plateau: int | None, returns: Mapping[int, Floats], sample: _Sample
-) -> dict[str, Any]:
+def _selection(run: Run, shown: _Shown, returns: Mapping[int, Floats], sample: _Sample) -> dict[str, Any]:
+    best, plateau = shown.best, shown.plateau
     document: dict[str, Any] = {"best": None, "plateau": None, "warnings": [], "overfitting": None, "unknown": {}}
     document |= {"n_population": sample.n_population, "n_sampled": len(sample.buckets)}
     if best is not None:
-        document["best"] = _described(run, best, returns[best]) | _standing(run, best)
-        document["warnings"] = [asdict(advice) for advice in advise(_evidence(run, best, returns[best]))]
+        document["best"] = _described(run, best, returns[best])
+        document["best"] |= {"edges": shown.edges, "spike": shown.spike}
+        document["warnings"] = [asdict(advice) for advice in advise(_evidence(run, best, returns[best], shown))]
     if plateau is not None:
-        document["plateau"] = _described(run, plateau, returns[plateau]) | _around(run, plateau)
+        document["plateau"] = _described(run, plateau, returns[plateau]) | shown.around
     try:
         found = backtest_overfitting(*sample.sums)
         document["overfitting"] = {
@@ -147,12 +177,10 @@ def _selection(
     return document
 
 
-def _bootstrap(
-    run: Run, best: int | None, plateau: int | None, returns: Mapping[int, Floats], sample: _Sample
-) -> dict[str, Any]:
+def _bootstrap(run: Run, shown: _Shown, returns: Mapping[int, Floats], sample: _Sample) -> dict[str, Any]:
     document: dict[str, Any] = {"best": None, "plateau": None, "reality": None, "unknown": {}}
     seed = int(run.identity[:8], 16)
-    for name, trial in (("best", best), ("plateau", plateau)):
+    for name, trial in (("best", shown.best), ("plateau", shown.plateau)):
         if trial is None:
             continue
         years = _periods_per_year(run, trial)
@@ -186,44 +214,15 @@ def _described(run: Run, trial: int, returns: Floats) -> dict[str, Any]:
     }
 
 
-def _around(run: Run, trial: int) -> dict[str, Any]:
-    """Describe the plateau's neighbourhood."""
-    values = point_values(run)
-    point = trial % run.plan.n_points
-    found = choose(run.geometry.grid, values, better=_better(run), how="cvar")
-    assert found is not None
-    return {
-        "score": found.score,
-        "worst": found.worst,
-        "median": float(values[point]),
-        "n_neighbours": found.n_neighbours,
-        "edges": _axes(run, found.edges),
-    }
-
-
-def _standing(run: Run, trial: int) -> dict[str, Any]:
-    """Say whether a trial's point lies on an edge, and whether it is a lone spike among those of its asset and fold."""
-    if not run.plan.axes or run.geometry.sampled:
-        return {"edges": [], "spike": None}
-    slice_, point = divmod(trial, run.plan.n_points)
-    values = run.values()[slice_ * run.plan.n_points :][: run.plan.n_points]
-    spike = None
-    if lone_spikes(run.geometry.grid, values, better=_better(run))[point]:
-        around = neighbourhoods(run.geometry.grid, values, better=_better(run)).around
-        spike = [float(values[point]), float(around[point])]
-    return {"edges": _axes(run, run.geometry.grid.edges(point)), "spike": spike}
-
-
 def _axes(run: Run, edges: tuple[int, ...]) -> list[str]:
     """Return names of axes; a cost is often at its lowest, which means nothing."""
     return [run.plan.axes[axis].name for axis in edges if "." not in run.plan.axes[axis].name]
 
 
-def _evidence(run: Run, trial: int, returns: Floats) -> Evidence:
+def _evidence(run: Run, trial: int, returns: Floats, shown: _Shown) -> Evidence:
     row = run.row(trial)
     settings = dict(run.plan.settings) | row["point"]
     costs = {name: float(value) for name, value in settings.items() if "." in name and _is_cost(name)}
-    standing = _standing(run, trial)
     return Evidence(
         _periods_per_year(run, trial),
         returns=returns,
@@ -231,8 +230,8 @@ def _evidence(run: Run, trial: int, returns: Floats) -> Evidence:
         costs=costs,
         annual_return=row["measures"].get("cagr", math.nan),
         turnover=row["measures"].get("turnover", math.nan),
-        edges=standing["edges"],
-        spike=standing["spike"],
+        edges=shown.edges,
+        spike=shown.spike,
     )
 
 
@@ -280,9 +279,9 @@ def _sampled(run: Run) -> _Sample:
         here = here[evaluated]
         n_population += len(here)
         found = trial_digests(plan, words[here % plan.n_points], plan.assets[number // len(folds)], window)
-        order = np.argsort(found, kind="stable")[:n_most]
-        digests.append(found[order])
-        trials.append(here[order])
+        lowest = np.argpartition(found, n_most)[:n_most] if len(found) > n_most else slice(None)
+        digests.append(found[lowest])
+        trials.append(here[lowest])
     order = np.argsort(np.concatenate(digests), kind="stable")[:n_most]
     chosen = np.concatenate(trials)[order]
     times = np.unique(

@@ -136,8 +136,8 @@ class Choice:
         Index of the chosen point, and of the one with the best value; of equals the first.
     value, score, worst
         Of the chosen point: its own value, its neighbourhood's score, the worst of itself and its neighbours.
-    best_value, best_score
-        Of the best point.
+    best_value, best_score, best_around
+        Of the best point: its value, its neighbourhood's score, the median of its neighbours alone.
     n_neighbours
         Neighbours of the chosen point with a value.
     edges, best_edges
@@ -154,6 +154,7 @@ class Choice:
     n_neighbours: int
     best_value: float
     best_score: float
+    best_around: float
     edges: tuple[int, ...]
     best_edges: tuple[int, ...]
     best_is_spike: bool
@@ -189,9 +190,8 @@ def neighbourhoods(grid: Grid, values: ArrayLike, *, better: int = 1, how: Score
         ordered = np.sort(own, axis=0)
         worst[chunk] = ordered[0]
         score[chunk] = _scored(ordered, how)
-        others = np.sort(own[1:], axis=0)
-        n_neighbours[chunk] = np.isfinite(others).sum(axis=0)
-        around[chunk] = _median(others) if len(others) else np.nan
+        n_neighbours[chunk] = np.isfinite(own[1:]).sum(axis=0)
+        around[chunk] = _median(_without(ordered, own[0])) if len(own) > 1 else np.nan
     return Neighbourhoods(sign * score, sign * worst, sign * around, n_neighbours)
 
 
@@ -236,6 +236,7 @@ def choose(grid: Grid, values: ArrayLike, *, better: int = 1, how: Score = "cvar
         int(found.n_neighbours[point]),
         float(given[best]),
         float(found.score[best]),
+        float(found.around[best]),
         grid.edges(point),
         grid.edges(best),
         bool(_spikes(given, found.around, sign)[best]),
@@ -287,15 +288,24 @@ def _scored(ordered: Floats, how: Score) -> Floats:
         return np.asarray(ordered[0])
     if how == "median":
         return _median(ordered)
-    sums = np.cumsum(np.where(np.isfinite(ordered), ordered, 0.0), axis=0)
     columns = np.arange(ordered.shape[1])
     weight = n * (CVAR_SHARE if how == "cvar" else 1.0)
     whole = np.floor(weight).astype(np.intp)
-    total = np.where(whole > 0, sums[np.maximum(whole - 1, 0), columns], 0.0)
+    total = np.zeros(ordered.shape[1])
+    for row, values in enumerate(ordered[: int(whole.max(initial=0))]):
+        np.add(total, values, out=total, where=row < whole)
     part = weight - whole
     boundary = ordered[np.minimum(whole, ordered.shape[0] - 1), columns]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(n > 0, (total + np.where(part > 0, part * boundary, 0.0)) / weight, np.nan)
+
+
+def _without(ordered: Floats, own: Floats) -> Floats:
+    """Take one value, `own`, out of each sorted column; NaN is the last one."""
+    place = (ordered < own).sum(axis=0)
+    place[np.isnan(own)] = len(ordered) - 1
+    rest = np.arange(len(ordered) - 1)[:, None]
+    return np.where(rest < place, ordered[:-1], ordered[1:])
 
 
 def _median(ordered: Floats) -> Floats:
