@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 DATASET = "bench/walk"
-AFTER = ("commit", "publish", "ledger")  # what a drive does when all blocks are there
+AFTER = ("commit", "publish", "ledger", "luck")  # what a drive does when all blocks are there
 DAY_NS = 86_400 * 10**9
 
 
@@ -255,7 +255,7 @@ def messages() -> Iterator[list[int]]:
 @contextlib.contextmanager
 def staged(clock: Clock) -> Iterator[None]:
     """Take the time of what a drive does after its blocks."""
-    from sweeps import ledger, publish
+    from sweeps import luck, publish
     from sweeps.runstore import RunStore
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -265,14 +265,17 @@ def staged(clock: Clock) -> Iterator[None]:
 
         return call
 
-    commit, write, record = RunStore.commit, publish.publish, ledger.record
+    commit, write = RunStore.commit, publish.publish
+    enter, assess = luck._enter, luck.assess  # type: ignore[attr-defined]
     RunStore.commit = timed("commit", commit)  # type: ignore[method-assign]
     publish.publish = timed("publish", write)
-    ledger.record = timed("ledger", record)
+    luck._enter = timed("ledger", enter)
+    luck.assess = timed("luck", assess)  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        RunStore.commit, publish.publish, ledger.record = commit, write, record  # type: ignore[method-assign]
+        RunStore.commit, publish.publish = commit, write  # type: ignore[method-assign]
+        luck._enter, luck.assess = enter, assess  # type: ignore[attr-defined]
 
 
 def show(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
