@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from app import format as fmt
@@ -23,6 +22,7 @@ _CALLED = {
     "pbo": "probability of overfitting",
     "plateau": "plateau",
     "probabilistic_sharpe": "probabilistic Sharpe ratio",
+    "p": "p",
     "reality_check_p": "reality check",
     "spa_p": "SPA",
 }
@@ -126,12 +126,11 @@ def _interval(interval: Interval, declared: Measure) -> str:
 
 def _tests(found: Luck) -> str:
     """Say what the tests across trials came to."""
-    numbers: Mapping[str, float | None] = {
-        "probability of overfitting": found.pbo,
-        "SPA p": found.spa_p,
-        "reality check p": found.reality_check_p,
-    }
-    said = [f"{name} {value:.2f}" for name, value in numbers.items() if value is not None]
+    said = [] if found.pbo is None else [f"probability of overfitting {found.pbo:.2f}"]
+    if found.p is not None:
+        said.append(
+            f"p {found.p:.2f}, the larger of SPA {found.spa_p:.2f} and reality check {found.reality_check_p:.2f}"
+        )
     if not said or found.n_sampled is None or found.n_population is None:
         return ""
     of = f"{fmt.count(found.n_sampled)} of " if found.n_sampled < found.n_population else "all "

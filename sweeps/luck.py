@@ -126,6 +126,8 @@ class Luck:
         worth.
     pbo
         Probability of backtest overfitting, by combinatorially symmetric cross-validation of the sample.
+    p
+        Chance that the best of the sample does so well when none of it has an edge: the larger of the next two.
     spa_p, reality_check_p
         p-values of Hansen's SPA and of White's reality check: the chance that the best of the sample does so well when
         none of it has an edge.
@@ -156,6 +158,7 @@ class Luck:
     n_choices: int | None = None
     n_effective: float | None = None
     pbo: float | None = None
+    p: float | None = None
     spa_p: float | None = None
     reality_check_p: float | None = None
     n_sampled: int | None = None
@@ -174,7 +177,8 @@ _OF_BEST = (
 )
 _OF_LEDGER = ("deflated_sharpe", "luck_line", "min_backtest_years", "n_trials", "n_choices", "n_effective")
 _OF_SELECTION = ("best", "best_interval", "plateau", *_OF_BEST, "pbo", "n_sampled", "n_population")
-_OF_BOOTSTRAP = ("best_interval", "spa_p", "reality_check_p")
+_OF_TEST = ("p", "spa_p", "reality_check_p")
+_OF_BOOTSTRAP = ("best_interval", *_OF_TEST)
 
 
 def luck(run: Run, *, compute: bool = False) -> Luck:
@@ -257,6 +261,8 @@ def _ledger(run: Run, store: RunStore, unknown: dict[str, str]) -> Ledger | None
 def _joined(
     run: Run, selection: dict[str, Any], bootstrap: dict[str, Any], ledger: Ledger | None, unknown: dict[str, str]
 ) -> Luck:
+    from quantbot.selection import RealityCheck
+
     best = _judged(run, selection, bootstrap, "best", ledger)
     around = selection.get("plateau")
     plateau = None
@@ -279,6 +285,7 @@ def _joined(
         "plateau": plateau,
         "best_interval": best.interval if best else None,
         "pbo": found.get("probability"),
+        "p": RealityCheck(**reality).p if reality else None,
         "spa_p": reality.get("consistent"),
         "reality_check_p": reality.get("white"),
         "n_sampled": selection.get("n_sampled"),
@@ -371,7 +378,7 @@ def _reasons(
     """Return why each field is None."""
     said = {"pbo": selection.get("unknown", {}).get("pbo")}
     from_bootstrap = bootstrap.get("unknown", {})
-    said |= dict.fromkeys(("spa_p", "reality_check_p"), from_bootstrap.get("reality"))
+    said |= dict.fromkeys(_OF_TEST, from_bootstrap.get("reality"))
     said["best_interval"] = from_bootstrap.get("best_interval")
     if bootstrap and run.objective not in _FIELD_OF:
         said["best_interval"] = f"there is no bootstrap of {run.objective}; `best.intervals` has the Sharpe ratio's"

@@ -96,7 +96,7 @@ def _luck_line(luck: Luck) -> None:
     if value is None or luck.n_trials is None:
         st.caption(fmt.plain(luck.unknown.get("luck_line", "")))
         return
-    tested = "" if luck.spa_p is None else f"; SPA p {luck.spa_p:.2f}"
+    tested = "" if luck.p is None else f"; p {luck.p:.2f}"
     st.caption(fmt.plain(f"noise alone would reach about this in {fmt.plural(luck.n_trials, 'trial')}{tested}"))
 
 

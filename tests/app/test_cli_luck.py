@@ -42,7 +42,9 @@ def test_luck__stands_under_the_best(say: Say) -> None:
     for line in (plateau, best):
         assert ", deflated Sharpe ratio 0." in line
         assert "[" in line
-    assert any(line.startswith("tests: probability of overfitting ") and "SPA p " in line for line in lines)
+    assert any(
+        line.startswith("tests: probability of overfitting ") and " the larger of SPA " in line for line in lines
+    )
     assert any(line.startswith("warning: trading is free") or "round trips" in line for line in lines)
     assert (
         say("sweep", "luck", "three")

@@ -166,7 +166,7 @@ def test_luck__without_arch_says_how_to_install_it_and_comes_when_it_is_there(
         monkeypatch.setattr(f"{module}.has_arch", lambda: False)
     run = driven(small, root)
     found = luck(run)
-    assert set(found.unknown) == {"best_interval", "spa_p", "reality_check_p"}
+    assert set(found.unknown) == {"best_interval", "p", "spa_p", "reality_check_p"}
     assert all("pip install 'quantbot[stats]'" in reason for reason in found.unknown.values())
     assert found.pbo is not None
     assert found.deflated_sharpe is not None

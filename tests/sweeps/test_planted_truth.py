@@ -105,7 +105,7 @@ def judged(root: Store, returns: np.ndarray) -> Verdict:
     assert found.unknown == {}
     assert found.n_trials == found.n_sampled == 1000
     assert found.best is not None
-    numbers = (found.deflated_sharpe, found.spa_p, found.best.sharpe, found.n_effective, found.pbo)
+    numbers = (found.deflated_sharpe, found.p, found.best.sharpe, found.n_effective, found.pbo)
     return Verdict(*(float(number) for number in numbers if number is not None))
 
 
