@@ -102,7 +102,7 @@ def _chosen(run: Run) -> list[str]:
 
 def plateau_sentence(run: Run) -> str | None:
     """Say which point has the best neighbourhood; None for sampled points."""
-    plateau = run.plateau(fold=judged_fold(run), how="cvar")
+    plateau = run.plateau(fold=judged_fold(run))
     if plateau is None:
         return None
     declared = run.measures[run.objective]
@@ -115,7 +115,7 @@ def plateau_sentence(run: Run) -> str | None:
 
 def plateau_document(run: Run) -> dict[str, Any] | None:
     """Return the plateau for scripts."""
-    plateau = run.plateau(fold=judged_fold(run), how="cvar")
+    plateau = run.plateau(fold=judged_fold(run))
     return None if plateau is None else {"fold": judged_fold(run), **asdict(plateau)}
 
 

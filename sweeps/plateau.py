@@ -23,7 +23,7 @@ class Plateau:
     value
         The measure at the point itself.
     score
-        What the point was chosen for: the median, or what was asked for, over itself and its neighbours.
+        What the point was chosen for: the mean of the worse half of itself and its neighbours, or what was asked for.
     worst
         The worst among itself and its neighbours.
     n_neighbours
@@ -38,9 +38,7 @@ class Plateau:
     n_neighbours: int
 
 
-def plateau(
-    geometry: Geometry, values: NDArray[np.float64], *, better: int = 1, how: Score = "median"
-) -> Plateau | None:
+def plateau(geometry: Geometry, values: NDArray[np.float64], *, better: int = 1, how: Score = "cvar") -> Plateau | None:
     """Return the point with the best neighbourhood, or None when no point has a value or the points are no grid.
 
     Parameters
@@ -48,7 +46,8 @@ def plateau(
     values
         Shape (n_points,): one number per point; NaN where there is none.
     how
-        Score a point by the median, the worst, the mean or the CVaR of itself and its neighbours: see
+        Score a point by the CVaR (the mean of the worse half), the worst, the mean or the median of itself and its
+        neighbours: see
         `quantbot.selection.plateau`, which also says what a neighbour is and why a corner is not chosen.
     """
     if geometry.sampled:
@@ -80,7 +79,7 @@ def neighbourhood(
 
 def outline(
     geometry: Geometry, values: NDArray[np.float64], centre: int, *, x: str, y: str = "", better: int = 1,
-    how: Score = "median",
+    how: Score = "cvar",
 ) -> NDArray[np.int64]:  # fmt: skip
     """Return how far the plateau around a point reaches over two axes, the others held at the point's own values.
 

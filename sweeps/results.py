@@ -344,7 +344,7 @@ class Run:
         measure: str | None = None,
         fold: str | None = None,
         asset: str | None = None,
-        how: Score = "median",
+        how: Score = "cvar",
     ) -> Plateau | None:
         """Return the point whose neighbourhood is best; its value is the median over the chosen folds and assets.
 

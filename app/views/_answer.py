@@ -65,7 +65,7 @@ def _plateau(shown: Shown, controls: Controls, plateau: Plateau | None, view: di
         return
     st.metric(
         f"Plateau of {measure.label}", fmt.measure(plateau.score, measure),
-        help=f"Median of a point and its {plateau.n_neighbours} neighbours: less luck than the best.",
+        help=f"Mean of the worse half of a point and its {plateau.n_neighbours} neighbours: less luck than the best.",
     )  # fmt: skip
     worst = fmt.measure(plateau.worst, measure)
     st.caption(fmt.plain(f"worst neighbour {worst}; at {fmt.point(plateau.point)}{_edge(shown, plateau.point)}"))
