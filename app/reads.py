@@ -21,6 +21,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from app import format as fmt
+from app.scope import currencies
 from quantbot.engine import Engine, get_engine
 from quantbot.errors import NotFoundError
 from quantbot.measures import Measure
@@ -437,7 +438,4 @@ def currency(plan: Plan, asset: str | None = None) -> str:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _currency(root_url: str, name: str, version: str, assets: tuple[str, ...]) -> str:
-    from datasets.catalog import open_version
-
-    meta = open_version(root_url, name, version).meta
-    return ", ".join(sorted({meta.instrument(asset).currency for asset in assets}))
+    return currencies(root_url, name, version, assets)

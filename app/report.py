@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import plotly.io
-from plotly.offline import get_plotlyjs
-
 from app import format as fmt
 from app.figures import theme
 from app.figures.trial import trial_chart
-from quantbot.errors import StoreError
+from app.sheet import chart, notes, sheet, table, write_sheet
 
 if TYPE_CHECKING:
     from app.backtest import Backtest
@@ -27,34 +21,6 @@ _TRADE_COLUMNS = {"entry_ns": "entry", "exit_ns": "exit", "pnl": "profit", "n_ba
 # The return at which a month's and a year's cell has the full colour: two deviations of an index's.
 _FULL_MONTH, _FULL_YEAR = 0.08, 0.3
 
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #1b1f24; background: #fff;
-       max-width: 1120px; margin: 2rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.45rem; margin: 0 0 .25rem; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { margin: .25rem 0; }
-.scope, footer { color: #4a5460; }
-.note { background: #fff6dd; padding: .4rem .6rem; border-radius: 4px; }
-.chips { margin: .6rem 0; }
-.chip { display: inline-block; background: #eef1f4; border-radius: 4px;
-        padding: .1rem .5rem; margin: 0 .35rem .35rem 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
-th { text-align: left; font-weight: 600; color: #4a5460; }
-th.n, td.n { text-align: right; white-space: nowrap; }
-td, th { padding: .22rem .6rem; border-bottom: 1px solid #e3e7eb; vertical-align: top; }
-td.doc { color: #4a5460; font-size: .88rem; }
-table.months td, table.months th { text-align: right; padding: .2rem .35rem; font-size: .88rem; }
-table.months th:first-child { text-align: left; }
-footer { margin: 2.5rem 0 1rem; font-size: .85rem; }
-@media print {
-  body { max-width: none; margin: 0; }
-  h2 { break-after: avoid; }
-  tr { break-inside: avoid; }
-  .modebar { display: none; }
-}
-"""
-
 
 def write_report(trial: Backtest, path: Path) -> None:
     """Write the report; what was at `path` is replaced only once the new one is whole.
@@ -64,17 +30,7 @@ def write_report(trial: Backtest, path: Path) -> None:
     StoreError
         If the file can't be written.
     """
-    text = report(trial)
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(f"the report can't be written to {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    write_sheet(report(trial), path)
 
 
 def report(trial: Backtest) -> str:
@@ -83,34 +39,22 @@ def report(trial: Backtest) -> str:
         f'<span class="chip">{escape(name)} <b>{escape(fmt.value(value))}</b></span>'
         for name, value in trial.point.items()
     )
-    notes = "".join(f'<p class="note">{escape(remark)}</p>' for remark in trial.remarks)
     sections = [
         f"<h1>{escape(trial.strategy)} on {escape(trial.asset)}</h1>",
         f'<p class="scope">{escape(trial.name)}: {escape(trial.dataset)}, {escape(trial.scope)}</p>',
-        f'<div class="chips">{chips}</div>{notes}',
+        f'<div class="chips">{chips}</div>{notes(trial.remarks)}',
         _chart(trial),
         f"<h2>Measures</h2>{_measures(trial)}<p class='scope'>{escape(trial.counts())}</p>",
         f"<h2>Returns by month</h2>{_months(trial)}",
         f"<h2>Trades</h2>{_trades(trial)}",
         f"<h2>Settings</h2>{_settings(trial)}",
-        "<footer>Made by QuantBot. A decision at a bar's close sees only what was known by then. A past return"
-        " promises nothing.</footer>",
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(trial.title)}</title><style>{_STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body>\n" + "\n".join(sections) + "\n</body></html>\n"
-    )
+    return sheet(trial.title, sections)
 
 
 def _chart(trial: Backtest) -> str:
     figure = trial_chart(trial.replay, currency=trial.currency)
-    figure.update_layout(template="plotly_white", paper_bgcolor="white", plot_bgcolor="white")
-    html: str = plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
-    )
-    return html
+    return chart(figure, "trial", f"Price, equity, drawdown, exposure and turnover of {trial.title}")
 
 
 def _measures(trial: Backtest) -> str:
@@ -120,7 +64,7 @@ def _measures(trial: Backtest) -> str:
         f'<td class="doc">{escape(docs[label])}</td></tr>'
         for label, value, hold in trial.table()
     ]
-    return _table(("measure", "n:trial", "n:buy and hold", "meaning"), rows)
+    return table(("measure", "n:trial", "n:buy and hold", "meaning"), rows)
 
 
 def _months(trial: Backtest) -> str:
@@ -129,7 +73,7 @@ def _months(trial: Backtest) -> str:
     for year, row in zip(years, returns.tolist(), strict=True):
         cells = "".join(_return_cell(value, _FULL_MONTH) for value in row[:-1]) + _return_cell(row[-1], _FULL_YEAR)
         rows.append(f"<tr><th>{year}</th>{cells}</tr>")
-    return _table(("", *MONTHS), rows, css="months")
+    return table(("", *MONTHS), rows, css="months")
 
 
 def _return_cell(value: float, full_colour: float) -> str:
@@ -153,7 +97,7 @@ def _trades(trial: Backtest) -> str:
         rows.append(f"<tr>{cells}</tr>")
     left_out = n_trades - len(rows)
     note = f"<p class='scope'>The last {len(rows)}; {fmt.count(left_out)} before them left out.</p>" if left_out else ""
-    return note + _table([f"n:{_TRADE_COLUMNS.get(name, name.replace('_', ' '))}" for name in shown], rows)
+    return note + table([f"n:{_TRADE_COLUMNS.get(name, name.replace('_', ' '))}" for name in shown], rows)
 
 
 def _trade_cell(trial: Backtest, name: str, row: int) -> str:
@@ -178,12 +122,4 @@ def _settings(trial: Backtest) -> str:
     rows = [
         f"<tr><td>{escape(name)}</td><td>{escape(fmt.value(value))}</td></tr>" for name, value in trial.settings.items()
     ]
-    return _table(("setting", "value"), rows)
-
-
-def _table(columns: Sequence[str], rows: Sequence[str], css: str = "") -> str:
-    head = "".join(
-        f'<th class="n">{escape(name.removeprefix("n:"))}</th>' if name.startswith("n:") else f"<th>{escape(name)}</th>"
-        for name in columns
-    )
-    return f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return table(("setting", "value"), rows)

@@ -23,6 +23,7 @@ from app.figures.surface import CellState, Marks, surface_map, trial_states, win
 from quantbot.measures import Measure
 from quantbot.parameters import Value
 from sweeps.surface import CellStatus, Plane
+from sweeps.trial import Axis
 
 HEIGHT = 560
 _WORDS = {
@@ -126,6 +127,14 @@ def plane_figure(
             figure.add_trace(go.Scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", showlegend=False))
     figure.update_layout(meta={"alt": alt, "caption": caption})
     return figure
+
+
+def largest(axes: Sequence[Axis]) -> list[str]:
+    """Return the names of the axes that make the best map: the two with most values; of drawn ones the first."""
+    names = [axis.name for axis in axes]
+    if len(axes) < 3 or any(axis.sampled for axis in axes):
+        return names[:2]
+    return [axis.name for axis in sorted(axes, key=lambda axis: -len(axis))[:2]]
 
 
 def legend(plane: Plane) -> list[tuple[CellState, str]]:

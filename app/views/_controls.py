@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import format as fmt
 from app import reads
+from app.figures.plane import largest
 from app.views import _url
 
 if TYPE_CHECKING:
@@ -95,12 +96,12 @@ def controls(shown: Shown, view: dict[str, str], gone: list[str]) -> Controls:
     names = list(axes)
     places = iter(st.columns([2, 2, 2.4, 2, 2, 2] if len(names) > 1 else [2, 2.4, 2, 2, 3.4]))
     with next(places):
-        x = _url.choose("x", names, "s.x", view, default=_larger(axes)[0], gone=gone)
+        x = _url.choose("x", names, "s.x", view, default=largest(plan.axes)[0], gone=gone)
     y = None
     if len(names) > 1:
         rest = [name for name in names if name != x]
         with next(places):
-            y = _url.choose("y", rest, "s.y", view, default=next(n for n in _larger(axes) if n != x), gone=gone)
+            y = _url.choose("y", rest, "s.y", view, default=next(n for n in largest(plan.axes) if n != x), gone=gone)
     with next(places):
         metric = _url.choose(
             "Measure", list(measures), "s.m", view, default=plan.spec.objective.metric,
@@ -143,13 +144,6 @@ def _fold(shown: Shown, view: dict[str, str], gone: list[str]) -> str:
         "Fold", options, "fold", view, default=reads.judged_fold(shown.run), gone=gone, disabled=len(options) < 2,
         text=lambda name: counts.get(name, name),
     )  # fmt: skip
-
-
-def _larger(axes: Mapping[str, Axis]) -> list[str]:
-    """Return the two axes that make the best map: those with most values; of drawn ones the first."""
-    if any(axis.sampled for axis in axes.values()):
-        return list(axes)[:2]
-    return sorted(axes, key=lambda name: -len(axes[name]))[:2] if len(axes) > 2 else list(axes)
 
 
 def _pins(others: list[Axis], view: dict[str, str], gone: list[str]) -> dict[str, Value]:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import format as fmt
+from app.scope import listed, scope_parts
 from quantbot.errors import NotFoundError, QuantBotError, SpecError
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
     from sweeps.status import RunStatus
 
+__all__ = ["empty", "listed", "name_and_id", "page", "problem", "scope", "warnings"]
+
 _LOG = logging.getLogger(__name__)
-_MANY = 4
 
 
 def page(show: Callable[[], None]) -> Callable[[], None]:
@@ -59,31 +61,13 @@ def warnings(sentences: Sequence[str]) -> None:
 
 def scope(plan: Plan, name: str, status: RunStatus, currency: str) -> None:
     """Say in one line what is shown: run, trials, folds, period, data version, currency, fidelity."""
-    start, end = min(fold.start_ns for fold in plan.folds), max(fold.end_ns for fold in plan.folds)
-    trials = f"{fmt.count(status.n_done)} of {fmt.plural(plan.n_trials, 'trial')} done"
-    failed = f"{fmt.count(status.n_failed)} failed"
-    parts = [
-        name_and_id(name, plan.identity),
-        f"{trials}, {failed}",
-        fmt.plain(listed([fold.name for fold in plan.folds], "fold")),
-        fmt.plain(f"{fmt.day(start)} to {fmt.day(end - 1)}"),
-        fmt.plain(f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {listed(plan.assets, 'asset')}"),
-        fmt.plain(currency),
-        "F0 bars",
-    ]
+    parts = [name_and_id(name, plan.identity), *map(fmt.plain, scope_parts(plan, status, currency))]
     st.markdown("  ·  ".join(parts))
 
 
 def name_and_id(name: str, identity: str) -> str:
     """Return a run's name and short identity as markdown."""
     return f"**{fmt.plain(name)}** `{fmt.short(identity)}`"
-
-
-def listed(names: Sequence[str], noun: str) -> str:
-    """Return ``fold all``, ``folds train, test`` or ``37 assets``."""
-    if len(names) > _MANY:
-        return fmt.plural(len(names), noun)
-    return f"{noun}{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def empty(sentence: str, label: str, target: str, *, icon: str = ":material/arrow_forward:") -> None:
