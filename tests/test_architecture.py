@@ -22,7 +22,7 @@ HOMES = {
     "dask": ("sweeps/executors/*.py",),
     "distributed": ("sweeps/executors/*.py",),
     "streamlit": ("app/streamlit_app.py", "app/reads*.py", "app/views/*.py"),
-    "plotly": ("app/figures/*.py", "app/report.py"),
+    "plotly": ("app/figures/*.py", "app/sheet.py"),
     "typer": ("app/cli.py", "app/commands/*.py"),
     "pydantic": ("sweeps/spec.py", "sweeps/sections.py", "sweeps/reading.py"),
     "sqlalchemy": ("datasets/ingest/sql.py",),
