@@ -50,8 +50,9 @@ N_DRAWS = 1000  # of an interval
 N_SLICES = 12  # of CSCV: 924 combinations; the paper's 16 take fourteen times as long, and say the same within 0.02
 _STEPS = 100_000_000  # bars times trials that a sample steps over: some three seconds of compiled kernels
 _PLAIN_STEPS = 1_000_000  # the same in plain Python, some five
-_SPA_DRAWS = 500
-_SPA_WORK = 16_000_000  # trials times buckets squared: about half a second of arch
+_SPA_DRAWS = 1000
+_SPA_WORK = 16_000_000  # trials times buckets squared: about a second of arch
+_CHUNK_POINTS = 1 << 20  # whose digests are held at a time
 _COSTS = ("fee", "spread", "slippage")
 
 Floats = NDArray[np.float64]
@@ -263,36 +264,28 @@ def _periods_per_year(run: Run, trial: int) -> float:
 
 
 def _sampled(run: Run) -> _Sample:
+    """Draw the evaluated trials of lowest digest on the judged folds, and run them again."""
     plan, folds = run.plan, judged_folds(run.plan)
-    population = [
-        np.arange(plan.n_points) + (asset * len(plan.folds) + fold) * plan.n_points
-        for asset in range(len(plan.assets))
-        for fold in folds
-    ]
-    windows = [plan.folds[fold].window(load_bars(plan, asset).ts_end_ns) for asset in plan.assets for fold in folds]
+    slices = [(asset, fold) for asset in range(len(plan.assets)) for fold in folds]
+    times = [load_bars(plan, plan.assets[asset]).ts_end_ns for asset, _ in slices]
+    windows = [plan.folds[fold].window(own) for (_, fold), own in zip(slices, times, strict=True)]
     n_bars = max(stop - start for start, stop in windows)
     n_most = min(max((_PLAIN_STEPS if plan.plain_python else _STEPS) // max(n_bars, 1), 2), SAMPLED)
-    words = point_words(plan)
+    words, state = point_words(plan), run.state
     digests, trials, n_population = [], [], 0
-    for number, (here, window) in enumerate(zip(population, windows, strict=True)):
-        evaluated = (run.state[here] == CellStatus.VALUE) | (run.state[here] == CellStatus.FAILED)
-        here = here[evaluated]
-        n_population += len(here)
-        found = trial_digests(plan, words[here % plan.n_points], plan.assets[number // len(folds)], window)
-        lowest = np.argpartition(found, n_most)[:n_most] if len(found) > n_most else slice(None)
-        digests.append(found[lowest])
-        trials.append(here[lowest])
+    for (asset, fold), window in zip(slices, windows, strict=True):
+        offset = (asset * len(plan.folds) + fold) * plan.n_points
+        for first in range(0, plan.n_points, _CHUNK_POINTS):
+            own = state[offset + first : offset + min(first + _CHUNK_POINTS, plan.n_points)]
+            here = first + np.flatnonzero((own == CellStatus.VALUE) | (own == CellStatus.FAILED))
+            n_population += len(here)
+            found = trial_digests(plan, words[here], plan.assets[asset], window)
+            lowest = np.argpartition(found, n_most)[:n_most] if len(found) > n_most else slice(None)
+            digests.append(found[lowest])
+            trials.append(offset + here[lowest])
     order = np.argsort(np.concatenate(digests), kind="stable")[:n_most]
-    chosen = np.concatenate(trials)[order]
-    times = np.unique(
-        np.concatenate(
-            [
-                load_bars(plan, asset).ts_end_ns[slice(*window)]
-                for asset, window in zip(np.repeat(plan.assets, len(folds)).tolist(), windows, strict=True)
-            ]
-        )
-    )
-    return _reduced(run, chosen, times, n_population)
+    bars = np.unique(np.concatenate([own[slice(*window)] for own, window in zip(times, windows, strict=True)]))
+    return _reduced(run, np.concatenate(trials)[order], bars, n_population)
 
 
 def _reduced(run: Run, trials: NDArray[np.int64], times: NDArray[np.int64], n_population: int) -> _Sample:

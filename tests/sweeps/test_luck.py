@@ -247,5 +247,6 @@ def test_sample__of_a_large_run_is_bounded_and_the_same_in_any_partition(
     first = assessment._sampled(run)
     assert first.n_population == 140
     assert first.buckets.shape[0] == 20
+    monkeypatch.setattr(assessment, "_CHUNK_POINTS", 7)
     again = assessment._sampled(driven(small, root, {**small.spec, "objective": {"metric": "cagr"}}, points=7))
     np.testing.assert_array_equal(again.buckets, first.buckets)
