@@ -10,6 +10,7 @@ import streamlit as st
 from app import format as fmt
 from app import reads
 from app.views import _card
+from sweeps.surface import CellStatus
 
 if TYPE_CHECKING:
     from app.views._controls import Controls
@@ -25,7 +26,7 @@ def answer(
     """Show four numbers: what the best trial says, what its plateau says, and what luck alone would say."""
     measure = controls.measure
     if not best:
-        st.info(fmt.plain(f"No trial of fold {controls.fold} has a {measure.label} yet."))
+        st.info(fmt.plain(_without(shown, controls)))
         return
     luck = reads.luck(shown.identity, shown.mark)
     tiles = iter(st.columns([3, 3, 2, 2.4]))
@@ -44,6 +45,22 @@ def answer(
         _deflated(luck)
     with next(tiles).container(border=True, height="stretch"):
         _luck_line(luck)
+
+
+def _without(shown: Shown, controls: Controls) -> str:
+    """Say why no trial has a value: locked, failed and undefined are three matters, and none of them is "not yet"."""
+    rows = shown.run.state.reshape(-1, shown.plan.n_points)[shown.run.slices(controls.fold, controls.asset)]
+    what = f"No trial of fold {controls.fold} has a {controls.measure.label}"
+    if (rows == CellStatus.LOCKED).all():
+        return (
+            f"Fold {controls.fold} is locked: nobody has looked at it. quantbot sweep unlock {shown.run.short} shows "
+            "it, and puts the look on record."
+        )
+    if (rows == CellStatus.NOT_RUN).any():
+        return f"{what} yet."
+    if (rows == CellStatus.FAILED).all():
+        return f"{what}: every one failed. The tab Failures says why."
+    return f"{what}: it is undefined for all that ran, as where nothing was traded."
 
 
 def _interval(luck: Luck, trial: int, controls: Controls) -> str:

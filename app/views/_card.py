@@ -172,7 +172,8 @@ def _trial(shown: Shown, trial: int, label: str, controls: Controls | None, view
         st.error(fmt.plain(row["reason"]))
     elif row["state"] == "not promoted":
         st.caption(_WORDS[CellState.SKIPPED])
-    st.caption(fmt.plain(f"{fmt.point(row['point'])}; {row['asset']}, fold {row['fold']}"))
+    at = f"{fmt.point(row['point'])}; " if row["point"] else ""
+    st.caption(fmt.plain(f"{at}{row['asset']}, fold {row['fold']}"))
     if row["state"] not in ("not run yet", "locked"):
         trial_link(shown, trial, label, view)
     _beside(shown, trial, view)

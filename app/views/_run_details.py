@@ -53,7 +53,8 @@ def details(which: str) -> None:
         }
         codes = {name.split(" (")[0]: name for name in shows}
         if st.session_state.get("details.tab") not in codes:
-            st.session_state["details.tab"] = "Failures" if counts.get("failed") else "Log"
+            going = "Log" if run.state != "done" else "Spec"
+            st.session_state["details.tab"] = "Failures" if counts.get("failed") else going
         chosen = st.segmented_control(
             "Details", list(codes), key="details.tab", required=True, label_visibility="collapsed",
             format_func=lambda code: codes[code],
@@ -79,7 +80,7 @@ def _failures(run: RunSummary, mark: int) -> None:
             "trials": [row["n_trials"] for row in rows], "reason": [row["reason"] for row in rows],
             "first trial": [row["first_trial"] for row in rows],
             "first point": [fmt.point(row["first_point"]) for row in rows],
-        }), hide_index=True, alt="Failures by reason", height=min(38 + 35 * len(rows), 320),
+        }), hide_index=True, alt="Failures by reason",
     )  # fmt: skip
     st.caption(
         "A trial fails the same way each time: put right what broke it (the strategy, the data), then run exactly "
@@ -88,7 +89,8 @@ def _failures(run: RunSummary, mark: int) -> None:
     options = [_ANY, *(str(row["reason"]) for row in rows)] if len(rows) > 1 else [_ANY]
     chosen = _ANY
     if len(options) > 1:
-        chosen = str(st.selectbox("Retry what failed for", options, key="details.reason"))
+        place, _ = st.columns([3, 2])
+        chosen = str(place.selectbox("Retry what failed for", options, key="details.reason"))
     found = reads_runs.retry(run.identity, mark, None if chosen == _ANY else chosen)
     if isinstance(found, str):
         st.caption(fmt.plain(found))

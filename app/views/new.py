@@ -164,44 +164,38 @@ def _data(entries: list[Entry]) -> dict[str, Any]:
 
 
 def _search() -> dict[str, Any]:
-    left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
-    with left:
-        first("n.method", "grid")
-        method = st.segmented_control(
-            "Points", ["grid", "random", "sobol", "lhs", "bayes", "halving"], key="n.method", required=True,
-            help="Every combination; so many drawn at random, by a Sobol sequence or as a Latin "
-            "hypercube, which leave fewer gaps; batches that learn from those before; or many points on little "
-            "history, of which the better ones go on to more.",
-        )  # fmt: skip
+    first("n.method", "grid")
+    method = st.segmented_control(
+        "Points", ["grid", "random", "sobol", "lhs", "bayes", "halving"], key="n.method", required=True,
+        help="Every combination; so many drawn at random, by a Sobol sequence or as a Latin hypercube, which leave "
+        "fewer gaps; batches that learn from those before; or many points on little history, of which the better ones "
+        "go on to more.",
+    )  # fmt: skip
     if method == "grid":
         return {"method": "grid"}
     search: dict[str, Any] = {"method": method}
     if method == "halving":
-        with left:
-            first("n.initial", "lhs")
-            initial = st.segmented_control(
-                "First points", ["lhs", "sobol", "random", "grid"], key="n.initial", required=True
-            )
-        with middle:
-            search |= {"rungs": _whole("Rungs", 2, 20, 3, "n.rungs")}
-        with right:
-            search |= {"eta": _whole("One goes on of", 2, 1_000, 3, "n.eta")}
+        places = st.columns([2, 1, 1], vertical_alignment="bottom")
+        first("n.initial", "lhs")
+        initial = places[0].segmented_control(
+            "First points", ["lhs", "sobol", "random", "grid"], key="n.initial", required=True
+        )
+        search |= {"rungs": _whole("Rungs", 2, 20, 3, "n.rungs", places[1])}
+        search |= {"eta": _whole("One goes on of", 2, 1_000, 3, "n.eta", places[2])}
         search |= {"initial": initial} if initial != "lhs" else {}
         if initial == "grid":
             return search
-    with middle:
-        search["n"] = _whole("Number of points", 1, 10_000_000, 256, "n.n")
-    with right:
-        search["seed"] = _whole("Seed", 0, 2**53 - 1, 0, "n.seed")
+    places = st.columns(3, vertical_alignment="bottom")
+    search["n"] = _whole("Number of points", 1, 10_000_000, 256, "n.n", places[0])
+    search["seed"] = _whole("Seed", 0, 2**53 - 1, 0, "n.seed", places[1])
     if method == "bayes":
-        with left:
-            search["batch"] = _whole("Chosen at a time", 1, 4_096, 32, "n.batch")
+        search["batch"] = _whole("Chosen at a time", 1, 4_096, 32, "n.batch", places[2])
     return search
 
 
-def _whole(label: str, low: int, high: int, default: int, key: str) -> int:
+def _whole(label: str, low: int, high: int, default: int, key: str, place: Any) -> int:
     first(key, default)
-    return int(st.number_input(label, low, high, key=key))
+    return int(place.number_input(label, low, high, key=key))
 
 
 def _sections(engine: Engine, axes: dict[str, tuple[Any, AxisDraft]], sampled: bool) -> dict[str, dict[str, Any]]:

@@ -297,3 +297,20 @@ def test_data__shows_quality_and_that_data_are_synthetic(
     assert "Synthetic" in text
     findings = launch(monkeypatch, stored[0], "data", **{"d.view": "findings"})
     assert "a jump" in str(findings.dataframe[1].value)
+
+
+@pytest.mark.parametrize(
+    ("name", "view", "told"),
+    [
+        ("locked", {"fold": "test"}, "sweep unlock"),
+        ("flat", {}, "undefined for all that ran"),
+        ("begun", {}, "No trial is done yet"),
+    ],
+)
+def test_surface__says_why_there_is_no_best(
+    monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]], name: str, view: dict[str, str], told: str
+) -> None:
+    url, identities = stored
+    text = words(launch(monkeypatch, url, "surface", run=identities[name], **view))
+    assert told in text
+    assert name == "begun" or "yet" not in text.replace("nobody has looked at it", "")
