@@ -110,6 +110,16 @@ def null_rows(run: Run, found: NullTest) -> list[tuple[str, str]]:
     ]
 
 
+def null_sentence(found: NullTest, declared: Measure) -> str:
+    """Say where the real best stands among those of a noise test."""
+    return (
+        f"Noise test: the best of {fmt.plural(found.n_points, 'point')} has {declared.label}"
+        f" {fmt.measure(found.real, declared)}; on {fmt.plural(len(found.bests), 'resample')} of the prices"
+        f" ({found.method}) it has {fmt.measure(found.quantile(0.5), declared)} in the median, and as good a one with"
+        f" p = {found.p_value:.3f}"
+    )
+
+
 def _trial(judged: JudgedTrial, declared: Measure) -> str:
     said = f"{fmt.point(dict(judged.point))} with {declared.label} {fmt.measure(judged.value, declared)}"
     if judged.interval is not None:

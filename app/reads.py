@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from quantbot.market import Bars
     from quantbot.strategies.contract import Strategy
     from sweeps.luck import Luck
+    from sweeps.null import NullTest
     from sweeps.plan import Plan
     from sweeps.results import Run, TrialReplay
     from sweeps.status import RunStatus, RunSummary
@@ -326,6 +327,16 @@ def _of_run(url: str, what: str, identity: str, mark: int, args: tuple[Any, ...]
 def luck(identity: str, mark: int) -> Luck:
     """Return how much of a run's best is luck, as the ledger has it now: `sweeps.luck.luck`."""
     return open_run(identity, mark).luck(compute=False)
+
+
+def noise(identity: str, mark: int) -> NullTest | None:
+    """Return where a run's best stands among those of prices without memory; None where nobody asked."""
+    from sweeps.null import read_null
+
+    try:
+        return read_null(open_run(identity, mark))
+    except NotFoundError:
+        return None
 
 
 def outline(identity: str, mark: int, measure: str, fold: str, asset: str | None, x: str, y: str) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from app.figures.surface import Marks, surface_line, surface_scatter, trial_stat
 from app.figures.tabs import importance_figure, slices_figure
 from app.scope import currencies, scope_parts
 from app.sheet import cells, chart, notes, sheet, table
+from quantbot.errors import NotFoundError
 
 if TYPE_CHECKING:
     from sweeps.luck import JudgedTrial, Luck
@@ -50,6 +51,7 @@ def run_report(run: Run) -> str:
         _tiles(run, found),
         "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in said) + "</ul>",
         *_pictures(run),
+        _noise(run),
         _folds(run),
         _best(run),
         _failures(run),
@@ -72,9 +74,7 @@ def _tiles(run: Run, found: Luck) -> str:
             f"{fmt.count(round(found.n_effective))} independent"
         )
     deflated = "unknown" if found.deflated_sharpe is None else f"{found.deflated_sharpe:.2f}"
-    tests = [
-        f"{name} {value:.2f}" for name, value in (("overfit", found.pbo), ("SPA p", found.spa_p)) if value is not None
-    ]
+    tests = [f"{name} {value:.2f}" for name, value in (("overfit", found.pbo), ("p", found.p)) if value is not None]
     why = found.unknown.get("deflated_sharpe", "") if found.deflated_sharpe is None else (
         "probability that the best is better than luck"
     )  # fmt: skip
@@ -186,6 +186,21 @@ def _drawn(
     figure = surface_scatter(columns[x], up, values, states, x=x, y=y or declared.label, measure=declared,
                              limits=limits, marks=marks if y else None)  # fmt: skip
     return chart(figure, "map", f"{declared.label} of {fmt.plural(plan.n_known, 'point')} drawn by the search")
+
+
+def _noise(run: Run) -> str:
+    """Draw the noise test, where one was run."""
+    from app.figures.null import null_chart
+    from app.luck import null_sentence
+    from sweeps.null import read_null
+
+    try:
+        found = read_null(run)
+    except NotFoundError:
+        return ""
+    declared = run.measures[found.objective]
+    told = null_sentence(found, declared)
+    return f"<h2>Noise test</h2>{chart(null_chart(found, declared), 'noise', told)}{_small(told + '.')}"
 
 
 # -------------------------------------------------------------------------------------------------------------- tables

@@ -135,8 +135,9 @@ def read_null(run: Run, method: Method | None = None) -> NullTest:
         If none was run.
     """
     store = RunStore(run.root, run.identity).store
-    n_points = len(_points(run.root.url, run.identity))
-    keys = [key for key in store.list("null/") if "/all-" in key and key.split("/")[1].endswith(f"-{n_points}")]
+    keys = [key for key in store.list("null/") if "/all-" in key]
+    ending = f"-{len(_points(run.root.url, run.identity))}" if keys else ""
+    keys = [key for key in keys if key.split("/")[1].endswith(ending)]
     keys = [key for key in keys if method is None or key.startswith(f"null/{method}-")]
     if not keys:
         raise NotFoundError(f"no noise test of run {run.short} was run; `quantbot sweep null {run.short}` runs one")

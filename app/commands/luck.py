@@ -81,6 +81,7 @@ def null(
         return
     title = f"{run.spec.name}: its best on {fmt.plural(n, 'resample')}"
     terminal.print_table(("", ""), null_rows(run, found), title=title, header=False)
+    terminal.note(f"the figure stands on the Surface page and in `quantbot report {run.short}`")
 
 
 def register(app: typer.Typer) -> None:

@@ -45,6 +45,7 @@ def answer(
         _deflated(luck)
     with next(tiles).container(border=True, height="stretch"):
         _luck_line(luck)
+    _noise(shown)
 
 
 def _without(shown: Shown, controls: Controls) -> str:
@@ -115,6 +116,20 @@ def _luck_line(luck: Luck) -> None:
         return
     tested = "" if luck.p is None else f"; p {luck.p:.2f}"
     st.caption(fmt.plain(f"noise alone would reach about this in {fmt.plural(luck.n_trials, 'trial')}{tested}"))
+
+
+def _noise(shown: Shown) -> None:
+    """Show the noise test, where one was run."""
+    from app.figures.null import null_chart
+    from app.luck import null_sentence
+
+    found = reads.noise(shown.identity, shown.mark)
+    if found is None:
+        return
+    measure = shown.measures[found.objective]
+    told = null_sentence(found, measure)
+    with st.expander(fmt.plain(told)):
+        st.plotly_chart(null_chart(found, measure), key="s.noise", alt=told, config={"displayModeBar": False})
 
 
 def _edge(shown: Shown, point: Mapping[str, Value]) -> str:

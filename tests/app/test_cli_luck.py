@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,11 +83,16 @@ def test_ledger__lists_families_and_the_runs_of_one(say: Say) -> None:
     assert "must mean one family" in say("ledger", "momentum", code=4)
 
 
-def test_null__shows_where_the_real_best_stands(say: Say) -> None:
+def test_null__shows_where_the_real_best_stands(say: Say, tmp_path: Path) -> None:
     said = say("sweep", "null", "two", "--n", 5, "--serial")
     assert "real best" in said
     assert "noise, median" in said
     document = json.loads(say("sweep", "null", "two", "--n", 5, "--serial", "--json"))
     assert document["n"] == 5
     assert f"{document['p_value']:.3f}: the share" in said
+    report = tmp_path / "two.html"
+    say("report", "two", "--out", report)
+    html = report.read_text(encoding="utf-8")
+    assert "<h2>Noise test</h2>" in html
+    assert f"p = {document['p_value']:.3f}" in html
     assert "method must be one of" in say("sweep", "null", "two", "--method", "x", "--serial", code=2)

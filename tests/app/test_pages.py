@@ -314,3 +314,20 @@ def test_surface__says_why_there_is_no_best(
     text = words(launch(monkeypatch, url, "surface", run=identities[name], **view))
     assert told in text
     assert name == "begun" or "yet" not in text.replace("nobody has looked at it", "")
+
+
+def test_surface__shows_a_noise_test_where_one_was_run(
+    monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]]
+) -> None:
+    from sweeps.executors import serial
+    from sweeps.null import run_null
+    from sweeps.results import open_run
+
+    url, identities = stored
+    assert not launch(monkeypatch, url, "surface", run=identities["words"]).expander
+    with serial() as executor:
+        found = run_null(open_run(url, identities["words"]), executor, n=5)
+    (noise,) = launch(monkeypatch, url, "surface", run=identities["words"]).expander
+    label = noise.label.replace("\\", "")
+    assert label.startswith("Noise test: ")
+    assert label.endswith(f"p = {found.p_value:.3f}")
