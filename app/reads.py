@@ -312,15 +312,15 @@ def _limits(url: str, identity: str, mark: int, measure: str, fold: str) -> tupl
 
 
 def of_run(what: str, identity: str, mark: int, *args: Any, **question: Any) -> Any:
-    """Return a reduction of `sweeps.overview`, `sweeps.importance` or `sweeps.neighbours`, by its name."""
+    """Return a reduction of `sweeps.overview`, `importance`, `neighbours` or `pareto`, by its name."""
     return _of_run(store_url(), what, identity, mark, args, question)
 
 
 @st.cache_resource(max_entries=128, show_spinner="Reading the run")
 def _of_run(url: str, what: str, identity: str, mark: int, args: tuple[Any, ...], question: Mapping[str, Any]) -> Any:
-    from sweeps import importance, neighbours, overview
+    from sweeps import importance, neighbours, overview, pareto
 
-    module = next(module for module in (overview, importance, neighbours) if what in vars(module))
+    module = next(module for module in (overview, importance, neighbours, pareto) if what in vars(module))
     return getattr(module, what)(_run(url, identity, mark), *args, **question)
 
 

@@ -210,12 +210,12 @@ def _neighbours(shown: Shown, trial: int, name: str) -> None:
         elif not np.isfinite(step.deltas[name]):
             text = f"{fmt.value(step.value)}: {step.state if step.state != 'ok' else 'undefined'}"
         else:
-            text = f"{fmt.value(step.value)}: {_delta(step.deltas[name], declared)}"
+            text = f"{fmt.value(step.value)}:{fmt.SPACE}{_delta(step.deltas[name], declared)}"
         rows.setdefault(step.axis, {})[step.step] = text
     if rows:
         lines = [f"| {fmt.plain(axis)} | {fmt.plain(of.get(-1, ''))} | {fmt.plain(of.get(1, ''))} |"
                  for axis, of in rows.items()]  # fmt: skip
-        st.markdown("\n".join(["| neighbour | step down | step up |", "|:--|--:|--:|", *lines]))
+        st.markdown("\n".join([f"| neighbour | step{fmt.SPACE}down | step{fmt.SPACE}up |", "|:--|--:|--:|", *lines]))
 
 
 def _delta(delta: float, declared: Any) -> str:

@@ -81,15 +81,15 @@ def _ranges(shown: Shown, controls: Controls) -> None:
         low, high = controls.within.get(axis.name, (0, len(values) - 1) if words else (values[0], values[-1]))
         inside = [place for place, value in enumerate(values) if low <= (place if words else value) <= high]
         start = (values[inside[0]], values[inside[-1]]) if inside else (values[0], values[-1])
-        key = f"range.{axis.name}"
-        st.session_state[key] = start
+        # Its own default tells Streamlit that it is a range; another range is another widget, which starts from it.
+        key = f"range.{axis.name}.{start[0]}.{start[1]}"
         with places[number % 3]:
-            st.select_slider(axis.name, values, key=key, format_func=fmt.value, on_change=_ranged,
-                             args=(axis.name, values, words, dict(controls.within)))  # fmt: skip
+            st.select_slider(axis.name, values, start, key=key, format_func=fmt.value, on_change=_ranged,
+                             args=(key, axis.name, values, words, dict(controls.within)))  # fmt: skip
 
 
-def _ranged(name: str, values: list[Any], words: bool, within: dict[str, tuple[float, float]]) -> None:
-    first, last = st.session_state[f"range.{name}"]
+def _ranged(key: str, name: str, values: list[Any], words: bool, within: dict[str, tuple[float, float]]) -> None:
+    first, last = st.session_state[key]
     if (first, last) == (values[0], values[-1]):
         within.pop(name, None)
     elif words:

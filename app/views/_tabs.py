@@ -1,4 +1,4 @@
-"""Below the map: slices, relief, parallel coordinates, importance, train beside test, table, failures, the spec."""
+"""Below the map: slices, relief, parallel coordinates, importance, Pareto, train beside test, table, failures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import streamlit as st
 
 from app import format as fmt
 from app import reads
+from app.figures.panels import pareto_panel, slices_panels
 from app.figures.tabs import importance_figure, slices_figure, surface_3d
-from app.views import _card, _parallel, _plane, _url
+from app.views import _card, _panels, _parallel, _plane, _url
 
 if TYPE_CHECKING:
     from app.views._controls import Controls
@@ -19,18 +20,23 @@ if TYPE_CHECKING:
 
 _ROWS = 50  # to a page of the table
 _MOST_3D = 100
+_SECOND = ("max_drawdown", "volatility", "total_return")  # what the objective is usually weighed against
 _KINDS = {"CSV": ("csv", "text/csv"), "Parquet": ("parquet", "application/vnd.apache.parquet"),
           "NetCDF": ("nc", "application/x-netcdf")}  # fmt: skip
 
 
-def tabs(shown: Shown, controls: Controls, best: list[dict[str, Any]], trial: int | None, view: dict[str, str]) -> None:
+def tabs(
+    shown: Shown, controls: Controls, best: list[dict[str, Any]], trial: int | None, view: dict[str, str],
+    gone: list[str],
+) -> None:  # fmt: skip
     """Show one of the tabs; the others cost nothing."""
     trial = trial if trial is not None else (int(best[0]["trial"]) if best else None)
     shows: dict[str, Callable[[], None]] = {
-        "Slices": lambda: _slices(shown, controls, trial),
+        "Slices": lambda: _slices(shown, controls, trial, view),
         "3-D": lambda: _relief(shown, controls),
         "Parallel": lambda: _parallel.parallel(shown, controls, view),
         "Importance": lambda: _importance(shown, controls),
+        "Pareto": lambda: _pareto(shown, controls, trial, view),
         "Train / test": lambda: _train_test(shown, controls),
         "Table": lambda: _table(shown, controls, view),
         f"Failures ({fmt.count(shown.status.n_failed)})": lambda: _failures(shown, view),
@@ -44,6 +50,8 @@ def tabs(shown: Shown, controls: Controls, best: list[dict[str, Any]], trial: in
     key = "s.view"
     wanted = view.pop(key, "")
     if st.session_state.get(key) not in codes:
+        if wanted and wanted not in codes:
+            gone.append(f"the tab {wanted!r} of the link is not here")
         st.session_state[key] = wanted if wanted in codes else next(iter(codes))
     chosen = st.segmented_control(
         "Below the map", list(codes), key=key, required=True, label_visibility="collapsed",
@@ -53,7 +61,7 @@ def tabs(shown: Shown, controls: Controls, best: list[dict[str, Any]], trial: in
     shows[codes[str(chosen)]]()
 
 
-def _slices(shown: Shown, controls: Controls, trial: int | None) -> None:
+def _slices(shown: Shown, controls: Controls, trial: int | None, view: dict[str, str]) -> None:
     if trial is None:
         st.caption("No trial has a value.")
         return
@@ -63,10 +71,17 @@ def _slices(shown: Shown, controls: Controls, trial: int | None) -> None:
         within=controls.within,
     )  # fmt: skip
     text = fmt.point(shown.plan.points.point(point))
-    st.plotly_chart(
-        slices_figure(found, measure=controls.measure, fold=controls.fold), key="s.slices",
-        alt=f"{controls.measure.label} along each parameter through {text}", config={"displayModeBar": False},
+    alt = f"{controls.measure.label} along each parameter through {text}"
+    drawn = _panels.panels(
+        slices_panels(found, measure=controls.measure, fold=controls.fold, alt=alt), key="s.slices",
+        on_pick=lambda panel, series, at: _pick(int(found[panel].trials[at])),
     )  # fmt: skip
+    if not drawn:
+        st.plotly_chart(
+            slices_figure(found, measure=controls.measure, fold=controls.fold), key="s.slices.figure", alt=alt,
+            config={"displayModeBar": False},
+        )  # fmt: skip
+    _picked(shown, view)
     if any(axis.sampled for axis in shown.plan.axes):
         st.caption("Drawn points lie on no lines: the median of all points in each bin, with quartiles.")
     else:
@@ -108,6 +123,58 @@ def _importance(shown: Shown, controls: Controls) -> None:
         rows = [{"effect": " x ".join(effect.axes), "share": fmt.percent(effect.share), "from": fmt.percent(effect.low),
                  "to": fmt.percent(effect.high)} for effect in found.effects]  # fmt: skip
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Shares of variance")
+
+
+def _pareto(shown: Shown, controls: Controls, trial: int | None, view: dict[str, str]) -> None:
+    """Show the objective against a second measure: what is bought with what."""
+    others = [name for name, measure in shown.measures.items() if measure.better and name != controls.measure.name]
+    if not others:
+        st.caption("This run has no second measure that is better one way or the other.")
+        return
+    usual = next((name for name in _SECOND if name in others), others[0])
+    place, _ = st.columns([2, 5])
+    with place:
+        name = _url.choose("Against", others, "s.m2", view, default=usual,
+                           text=lambda other: shown.measures[other].label)  # fmt: skip
+    found = reads.of_run(
+        "pareto", shown.identity, shown.mark, controls.measure.name, name, fold=controls.fold, asset=controls.asset,
+        within=controls.within,
+    )  # fmt: skip
+    if not found.n_points:
+        st.caption("No point has a value of both measures.")
+        return
+    first, second = controls.measure, shown.measures[name]
+    told = (
+        f"{fmt.plural(found.n_front, 'point')} of {fmt.count(found.n_points)} are beaten by none in both {first.label}"
+    )
+    told += f" and {second.label}"
+    own = shown.run.slices(controls.fold, controls.asset)[0] * shown.plan.n_points
+    document = pareto_panel(
+        found, shown.plan.points, first=first, second=second, alt=told,
+        selected=None if trial is None else trial % shown.plan.n_points,
+    )  # fmt: skip
+    if not _panels.panels(
+        document, key="s.pareto",
+        on_pick=lambda panel, series, at: _pick(own + document["panels"][panel]["series"][series]["ids"][at]),
+    ):  # fmt: skip
+        st.caption("This version of Streamlit draws no charts of ours; 1.51 and later do.")
+    _picked(shown, view)
+    few = len(found.points) < found.n_points
+    st.caption(
+        fmt.plain(f"{told}.{f' {fmt.count(len(found.points))} are shown.' if few else ''} Click one to open it.")
+    )
+
+
+def _pick(trial: int) -> None:
+    st.session_state["s.picked"] = trial
+
+
+def _picked(shown: Shown, view: dict[str, str]) -> None:
+    """Link to the trial that was picked in a chart."""
+    trial = st.session_state.get("s.picked", -1)
+    if 0 <= trial < shown.plan.n_trials:
+        point = fmt.point(shown.plan.points.point(trial % shown.plan.n_points))
+        _card.trial_link(shown, trial, f"Open trial {fmt.count(trial)}: {point}", view)
 
 
 def _train_test(shown: Shown, controls: Controls) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from quantbot.parameters import Value
     from sweeps.surface import Plane, Plateau
 
-KEYS = ("run", "fold", "asset", "s.x", "s.y", "s.m", "s.how", "s.win", "s.view", "s.point", _card.PIN)
+KEYS = ("run", "fold", "asset", "s.x", "s.y", "s.m", "s.how", "s.win", "s.view", "s.m2", "s.point",
+        _card.PIN)  # fmt: skip
 PREFIXES = ("s.at.", _controls.WITHIN, _url.POINT)
 _SCATTER = 2_000  # drawn points up to this many are shown where they lie; more are binned
 
@@ -50,6 +51,8 @@ def page() -> None:
         _card.point(shown, 0, None, view)
     elif not shown.mark:
         st.info("No trial is done yet; the map appears with the first ones.")
+        st.page_link(_url.RUNS, label="Start or follow it on the Runs page", icon=":material/list:",
+                     query_params={"run": shown.identity})  # fmt: skip
     else:
         gone = _surface(shown, view)
     with warnings:
@@ -89,7 +92,7 @@ def _surface(shown: Shown, view: dict[str, str]) -> list[str]:
         trial = _line(shown, controls, best, plateau, view)
     else:
         trial = _map(shown, controls, best, plateau, view)
-    _tabs.tabs(shown, controls, best, trial, view)
+    _tabs.tabs(shown, controls, best, trial, view, gone)
     return gone
 
 

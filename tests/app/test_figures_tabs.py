@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.figures.panels import pareto_panel, slices_panels
 from app.figures.parallel import parallel_bytes, range_of
 from app.figures.strip import fold_strip
 from app.figures.tabs import importance_figure, slices_figure, surface_3d
 from quantbot.measures import Measure
 from sweeps.importance import shares
 from sweeps.overview import Sample, Slice
+from sweeps.pareto import Pareto
 from sweeps.space import grid_points
 from sweeps.surface import Geometry, plane
 from sweeps.trial import Axis
@@ -42,6 +44,36 @@ def test_slices__draw_a_line_a_parameter_and_the_range_over_folds() -> None:
     words = [trace for trace in figure.data if trace.mode == "markers" and trace.name == "fold train"]
     assert list(words[0].x) == ["open", "close"]  # words are not joined by a line
     assert sum(bool(trace.showlegend) and trace.name == "selected" for trace in figure.data) == 1
+
+
+def test_slices_panels__place_every_number_within_its_panel() -> None:
+    document = slices_panels([a_slice(axis) for axis in AXES], measure=SHARPE, fold="train", alt="words")
+    fast, band, fill = document["panels"]
+    assert [series["kind"] for series in fast["series"]] == ["band", "line", "ring"]
+    assert [series["kind"] for series in fill["series"]] == ["dots", "ring"]  # words are not joined by a line
+    assert fast["series"][1]["y"][0] is None  # what has no number is a gap
+    assert fast["series"][1]["x"] == [0.0, 0.0625, 0.16667, 1.0]
+    assert [text for _, text in band["ticks"]] == ["0.5", "1", "2"]
+    assert fast["series"][1]["tips"][3] == "fast 50\nSharpe +1.00\nover folds +0.90 to +1.20"
+    parts = [part for panel in document["panels"] for series in panel["series"]
+             for part in [*series["x"], *series.get("y", []), *series.get("low", [])] if part is not None]  # fmt: skip
+    assert min(parts) >= 0
+    assert max(parts) <= 1
+    ticks = {text: part for part, text in document["ticks"]}
+    assert ticks["+1.00"] == pytest.approx(fast["series"][1]["y"][3], abs=1e-4)
+    json.dumps(document, allow_nan=False)
+
+
+def test_pareto_panel__gives_the_front_its_own_shape_and_the_points_behind_it() -> None:
+    found = Pareto(np.array([7, 3, 5]), np.array([2.0, 1.0, 0.5]), np.array([0.3, 0.1, 0.2]),
+                   np.array([True, True, False]), 12, 2)  # fmt: skip
+    fall = Measure("max_drawdown", "Drawdown", "core", "fraction", -1, False, "The deepest fall.")
+    panel = pareto_panel(found, grid_points(AXES), first=SHARPE, second=fall, selected=3)["panels"][0]
+    dots, front, ring = panel["series"]
+    assert (dots["kind"], front["kind"]) == ("dots", "steps")
+    assert (dots["ids"], front["ids"]) == ([5], [7, 3])
+    assert (ring["x"], ring["y"]) == ([front["x"][1]], [front["y"][1]])
+    assert front["tips"][0].splitlines()[:2] == ["Sharpe +2.00", "Drawdown 30.0\u00a0%"]
 
 
 def test_relief__leaves_holes_where_nothing_is() -> None:

@@ -16,6 +16,7 @@ from sweeps import overview
 from sweeps.executors import serial
 from sweeps.export import export
 from sweeps.importance import importance, shares
+from sweeps.pareto import pareto
 from sweeps.results import Run, open_run
 from sweeps.run import drive
 
@@ -137,6 +138,22 @@ def test_degradation__compares_the_same_points(run: Run) -> None:
     assert found.correlation == pytest.approx(wide.train.rank().corr(wide.test.rank()))
     assert found.worse == pytest.approx((wide.test < wide.train).mean())
     assert (found.train, found.test) == (wide.train.median(), wide.test.median())
+
+
+def test_pareto__front_of_a_run_minds_which_way_is_better(run: Run) -> None:
+    found = pareto(run, "sharpe", "max_drawdown", fold="train", asset="AAA")
+    rows = rows_of(run).query("fold == 'train' and asset == 'AAA'").dropna(subset=["sharpe", "max_drawdown"])
+    own = run.slices("train", "AAA")[0] * run.plan.n_points
+    better = {
+        trial for trial, sharpe, fall in zip(rows.trial, rows.sharpe, rows.max_drawdown, strict=True)
+        if not ((rows.sharpe >= sharpe) & (rows.max_drawdown <= fall)
+                & ((rows.sharpe > sharpe) | (rows.max_drawdown < fall))).any()
+    }  # fmt: skip
+    assert set((found.points[found.on_front] + own).tolist()) == better
+    assert (found.n_front, found.n_points) == (len(better), len(rows))
+    few = pareto(run, "sharpe", "max_drawdown", fold="train", asset="AAA", most=6)
+    assert len(few.points) == 6
+    assert few.n_points == found.n_points
 
 
 def test_importance__of_a_run_is_of_its_points(run: Run) -> None:
