@@ -189,7 +189,7 @@ def record(store: RunStore, run: Run) -> None:
             store.root.put_new(key, _encoded(run, skipped, looked))
 
 
-def read_ledger(root: Store, family: Family, *, remember: bool = False) -> Ledger:
+def read_ledger(root: Store, family: Family, *, remember: bool = False, lines: bool = True) -> Ledger:
     """Return what the ledger of a family adds up to.
 
     Entries never change, so their sums are remembered by the set of entries. Memory is bounded: pages of all entries
@@ -199,6 +199,8 @@ def read_ledger(root: Store, family: Family, *, remember: bool = False) -> Ledge
     ----------
     remember
         Write the sums into the store too, for other processes.
+    lines
+        Read what is known of each run, too; else `entries` is empty. A few reads from the store for each run.
 
     Raises
     ------
@@ -211,7 +213,8 @@ def read_ledger(root: Store, family: Family, *, remember: bool = False) -> Ledge
     found = sums(root.url, keys)
     if remember:
         root.put_new(sums_key(keys), found.to_bytes())
-    entries = sorted((_line(root, key) for key in keys), key=lambda entry: (entry.at_ns, entry.run, entry.looked))
+    known = (_line(root, key) for key in (keys if lines else ()))
+    entries = sorted(known, key=lambda entry: (entry.at_ns, entry.run, entry.looked))
     counted = {name: getattr(found, name) for name in ("n_trials", "n_choices", "effective")}
     moments = [math.nan if value is None else value for value in (found.mean_sharpe, found.variance_sharpe)]
     return Ledger(family, **counted, mean_sharpe=moments[0], variance_sharpe=moments[1], entries=tuple(entries))
@@ -235,7 +238,8 @@ def _key(family: Family, identity: str, looked: bool) -> str:
 
 def _encoded(run: Run, skipped: NDArray[np.bool_] | None, looked: bool) -> bytes:
     plan = run.plan
-    trials, low, indices = _evaluated(run, skipped, _n_sampled(plan))
+    n_sampled = _n_sampled(plan)
+    trials, low, indices = _evaluated(run, skipped, n_sampled)
     family = family_of(plan)
     head = {
         "strategy": family.strategy,
@@ -244,6 +248,7 @@ def _encoded(run: Run, skipped: NDArray[np.bool_] | None, looked: bool) -> bytes
         "run": plan.identity,
         "engine": plan.engine,
         "looked": looked,
+        "n_asked": n_sampled,
     }
     return encode_entry(head, trials, _sampled(plan, low, indices))
 

@@ -107,15 +107,14 @@ def _effective(root_url: str, keys: tuple[str, ...], n_choices: int) -> Effectiv
     from quantbot.selection import effective_trials
 
     merged: Sample | None = None
-    bound = np.iinfo(np.uint64).max
+    keep = SAMPLED  # no more than the smallest sample that was asked for: so many of the union are in its parts
     for key in keys:
         entry = open_entry(root_url, key)
         own = entry.sample()
-        if 0 < len(own.digests) < entry.head["n_choices"]:  # beyond its last one, an entry knows of no trial
-            bound = min(bound, own.digests[-1])
+        keep = min(keep, entry.head.get("n_asked", SAMPLED))
         merged = own if merged is None else _merged(merged, own)
     assert merged is not None
-    returns = merged.returns[merged.digests <= bound].astype(np.float64)
+    returns = merged.returns[:keep].astype(np.float64)
     return effective_trials(returns, max(n_choices, len(returns)))
 
 

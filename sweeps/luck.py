@@ -244,13 +244,13 @@ def luck_document(found: Luck) -> dict[str, Any]:
 def _enter(store: RunStore, run: Run) -> None:
     """Enter the run's trials, and leave what the ledger adds up to now for whoever reads it."""
     record(store, run)
-    read_ledger(store.root, family_of(run.plan), remember=True)
+    read_ledger(store.root, family_of(run.plan), remember=True, lines=False)
 
 
 def _ledger(run: Run, store: RunStore, unknown: dict[str, str]) -> Ledger | None:
     try:
         if is_recorded(store, run.plan):
-            return read_ledger(run.root, family_of(run.plan))
+            return read_ledger(run.root, family_of(run.plan), lines=False)
         reason = f"the run is not in the ledger yet: `quantbot sweep luck {run.short}` enters it"
     except (CorruptError, NotFoundError) as error:
         reason = str(error)

@@ -83,6 +83,21 @@ def test_ledger__is_the_same_when_a_sweep_is_divided_into_ten_runs(whole: Store,
     assert content(found) == content(read_ledger(whole, FAMILY))
 
 
+@pytest.mark.parametrize("n_sampled", [5, 20])
+def test_ledger__of_small_samples_is_the_same_when_a_sweep_is_divided(
+    small: Any, root: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_sampled: int
+) -> None:
+    monkeypatch.setattr(ledger, "_n_sampled", lambda plan: n_sampled)  # as for long histories in plain Python
+    parts = divided({**small.spec, "data": {"dataset": "test/small", "assets": ["AAA"]}}, 3)
+    for spec in parts:
+        driven(small, root, spec)
+    other = small.root(tmp_path / "other")
+    driven(small, other, varied(parts[0], parameters={**small.spec["parameters"], "fast": {"values": [3, 4, 5]}}))
+    whole = read_ledger(other, FAMILY)
+    assert whole.effective.n_sampled == n_sampled
+    assert content(read_ledger(root, FAMILY)) == content(whole)
+
+
 def test_ledger__is_the_same_when_a_sweep_is_renamed_and_run_twice(whole: Store, small: Any, root: Store) -> None:
     first = driven(small, root, small.spec)
     assert driven(small, root, varied(small.spec, "another")) == first
