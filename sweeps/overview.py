@@ -38,8 +38,9 @@ class Slice:
     values
         Shape (n,): the axis's values.
     middle, low, high
-        Shape (n,): the measure in the fold that is shown, and its range over all folds. For drawn points, which lie on
-        no lines: median and quartiles of all points in a bin.
+        Shape (n,): the measure in the fold that is shown, and its range over all folds but the rungs of a search,
+        which have a history of their own. For drawn points, which lie on no lines: median and quartiles of all points
+        in a bin.
     trials
         Shape (n,): the trial at each value; -1 where there is none.
     selected
@@ -217,6 +218,7 @@ def slices(
     own = run.slices(fold, asset)[0]
     asset_index, fold_index = divmod(own, len(run.plan.folds))
     digits = run.geometry.digits
+    ranged = np.array([fold.role != "rung" or index == fold_index for index, fold in enumerate(run.plan.folds)])
     found = []
     for index, axis in enumerate(run.plan.axes):
         same = np.ones(run.plan.n_points, np.bool_)
@@ -230,9 +232,10 @@ def slices(
         line[~np.isfinite(line)] = np.nan
         trials = np.full(len(axis), -1, np.int64)
         trials[places] = points + own * run.plan.n_points
-        there = np.isfinite(line).any(axis=0)
+        own_folds = line[ranged]
+        there = np.isfinite(own_folds).any(axis=0)
         low, high = np.full(len(axis), np.nan), np.full(len(axis), np.nan)
-        low[there], high[there] = np.nanmin(line[:, there], axis=0), np.nanmax(line[:, there], axis=0)
+        low[there], high[there] = np.nanmin(own_folds[:, there], axis=0), np.nanmax(own_folds[:, there], axis=0)
         found.append(
             Slice(axis.name, axis.values, line[fold_index], low, high, trials, int(digits[index][point]), True)
         )

@@ -101,9 +101,9 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not start in time")
 
 
-@pytest.fixture
-def fresh_store(tmp_path: Path) -> str:
-    """A store with one small dataset and no run."""
+@pytest.fixture(scope="session")
+def pages_module() -> Any:
+    """The module that makes stores for tests of pages."""
     from importlib.util import module_from_spec, spec_from_file_location
 
     spec = spec_from_file_location("pages_conftest", Path(__file__).parents[1] / "conftest.py")
@@ -111,8 +111,14 @@ def fresh_store(tmp_path: Path) -> str:
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fresh_store(tmp_path: Path, pages_module: Any) -> str:
+    """A store with one small dataset and no run."""
     url = str(tmp_path / "store")
-    module.add_dataset(url)
+    pages_module.add_dataset(url)
     return url
 
 
@@ -121,3 +127,29 @@ def shown(serve: Callable[[str], str], stored: tuple[str, dict[str, str]]) -> tu
     """The URL of an app that shows a run of every kind, and their identities by name; tests only read it."""
     url, identities = stored
     return serve(url), identities
+
+
+@pytest.fixture(scope="session")
+def large_run(tmp_path_factory: pytest.TempPathFactory, pages_module: Any) -> tuple[str, str]:
+    """A store, and the identity of its run of 100,000 trials over five axes."""
+    from datasets.store import open_store
+    from sweeps.executors import serial
+    from sweeps.plan import make_plan
+    from sweeps.run import drive
+    from sweeps.spec import parse_spec
+    from sweeps.submit import submit
+
+    url = str(tmp_path_factory.mktemp("large") / "store")
+    pages_module.add_dataset(url)
+    text = pages_module.HEAD.format(name="large", strategy="sma_cross", data='assets = ["AAA"]') + (
+        "[parameters]\nfast = { start = 2, stop = 26, step = 1 }\nslow = { start = 27, stop = 126, step = 1 }\n"
+        '"execution.fee_bps" = { start = 0, stop = 4, step = 1 }\n'
+        '"execution.stop_loss" = { values = [0, 0.02, 0.05, 0.1] }\n'
+        '"execution.fill" = { values = ["next_open", "same_close"] }\n'
+    )
+    root, spec = open_store(url), parse_spec(text)
+    plan = make_plan(spec, root, probe=False)
+    identity = submit(spec, root, plan=plan)
+    with serial() as executor:
+        drive(root, identity, executor)
+    return url, identity

@@ -30,7 +30,7 @@ def fill(page: Any, label: str, text: str) -> None:
 
 
 def pick(page: Any, label: str, option: str) -> None:
-    page.get_by_label(label, exact=False).first.click()
+    page.get_by_role("combobox", name=label).first.click()
     page.get_by_role("option", name=option, exact=True).click()
     settle(page)
 
@@ -149,3 +149,146 @@ def test_pages__in_the_dark_have_no_error_and_nothing_wider_than_the_window(
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 1400, f"{address} is {wide} px wide"
     context.close()
+
+
+def picture(page: Any) -> str:
+    """Return the digest of what the map has drawn."""
+    wait_for_map(page)
+    return str(page.locator("canvas.over").first.get_attribute("data-ready"))
+
+
+def show_tab(page: Any, name: str) -> None:
+    page.get_by_test_id("stButtonGroup").get_by_text(name, exact=True).first.click()
+    settle(page)
+
+
+def test_surface__of_a_hundred_thousand_trials_answers_every_hand_and_its_link_draws_the_same(
+    page: Any, serve: Callable[[str], str], large_run: tuple[str, str]
+) -> None:
+    received = [0]
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(len(frame))))
+    url = serve(large_run[0])
+    page.goto(f"{url}/surface?run={large_run[1]}")
+    drawn = [picture(page)]
+    settle(page)
+    page.get_by_text("100\u00a0000 of 100\u00a0000 trials done").wait_for()
+    page.get_by_text("1 square = 40 trials").wait_for()
+
+    def answers(act: Callable[[], object], key: str = "") -> None:
+        """Do something; another picture has to come, with a few bytes, and its view into the address."""
+        received[:] = [0]
+        act()
+        page.wait_for_function(
+            "([canvas, before]) => canvas.dataset.ready !== before",
+            arg=[page.locator("canvas.over").first.element_handle(), drawn[-1]],
+        )
+        settle(page)
+        drawn.append(picture(page))
+        assert not key or key in params(page), page.url
+        assert sum(received) < 300_000
+
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    answers(lambda: slider.press("ArrowRight"), "s.at.execution.fill")
+    page.get_by_text("1 square = 20 trials").wait_for()
+    over = page.locator("canvas.over").first
+    over.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
+        page.keyboard.press(key)
+    answers(lambda: page.keyboard.press("Enter"), "p.slow")
+    over.focus()
+    answers(lambda: page.keyboard.press("+"), "s.win")
+    pick(page, "Over the rest", "10 % quantile")
+    assert params(page)["s.how"] == "q10"
+    drawn.append(picture(page))
+
+    other = page.context.browser.new_context(viewport={"width": 1400, "height": 1000})
+    colleague = other.new_page()
+    colleague.goto(page.url)
+    colleague.locator("canvas.over[data-ready]").first.wait_for(timeout=30_000)
+    settle(colleague)
+    assert picture(colleague) == drawn[-1]
+    assert len(set(drawn)) == len(drawn)
+    other.close()
+
+
+def test_surface__shows_every_tab_and_a_brush_filters_the_map(page: Any, shown: tuple[str, dict[str, str]]) -> None:
+    url, identities = shown
+    page.goto(f"{url}/surface?run={identities['three']}")
+    wait_for_map(page)
+    settle(page)
+    names = ["3-D", "Importance", "Pareto", "Train / test", "Table", "Failures (0)", "Spec", "Slices", "Parallel"]
+    for name in names:
+        show_tab(page, name)
+        assert page.get_by_test_id("stException").count() == 0, name
+        assert page.get_by_text("failed unexpectedly").count() == 0, name
+    chart = page.locator(".parallel canvas")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    before = picture(page)
+    page.mouse.move(box["x"] + 80, box["y"] + 34 + 375)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 80, box["y"] + 34 + 120, steps=4)
+    page.mouse.up()
+    page.get_by_text("Only points with fast 3 to").wait_for()
+    settle(page)
+    assert picture(page) != before
+    assert "s.in.fast" in params(page)
+    show_tab(page, "Table")  # a filter holds in every tab, and leaving this one loses nothing
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_text("Only points with").wait_for(state="detached")
+    settle(page)
+    assert picture(page) == before
+
+
+def test_surface__opens_by_keyboard_alone(page: Any, shown: tuple[str, dict[str, str]]) -> None:
+    url, identities = shown
+    page.goto(f"{url}/surface?run={identities['two']}")
+    wait_for_map(page)
+    settle(page)
+    over = page.locator("canvas.over").first
+    assert "best +" in (over.get_attribute("aria-label") or "")  # the finding, in words
+    over.focus()
+    page.keyboard.press("ArrowLeft")  # the best one first
+    page.keyboard.press("ArrowLeft")
+    assert "1 of 1 trial" in page.locator(".live").first.inner_text().replace("\u00a0", " ")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"p\.fast=4"))
+    settle(page)
+    over.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/trial"))
+    page.get_by_text("equals the stored row bit for bit").wait_for()
+
+
+def test_walk__of_an_analyst_finds_the_plateau_its_luck_its_worst_fall_and_shares_it(
+    page: Any, shown: tuple[str, dict[str, str]]
+) -> None:
+    url, identities = shown
+    page.goto(f"{url}/surface?run={identities['two']}")
+    wait_for_map(page)
+    page.get_by_text("Deflated Sharpe").first.wait_for()
+    page.get_by_text("noise alone would reach").wait_for()
+    page.get_by_text(re.compile("trials in the ledger")).first.wait_for()
+    settle(page)
+    show_tab(page, "Table")
+    with page.expect_download() as found:
+        page.get_by_role("button", name="CSV").click()
+    lines = found.value.path().read_text().splitlines()
+    assert len(lines) == 1 + 38
+    assert "max_drawdown" in lines[0]
+    with page.expect_download() as found:
+        page.get_by_role("button", name="PNG").click()
+    assert found.value.path().read_bytes().startswith(b"\x89PNG")
+    page.get_by_role("link", name="Open plateau").click()
+    page.wait_for_url(re.compile("/trial"))
+    page.get_by_text("equals the stored row bit for bit").wait_for()
+    settle(page)
+    show_tab(page, "Drawdowns")
+    page.get_by_text(re.compile("drawdown", re.IGNORECASE)).first.wait_for()
+    other = page.context.browser.new_context(viewport={"width": 1400, "height": 1000})
+    colleague = other.new_page()
+    colleague.goto(page.url)
+    colleague.get_by_text("equals the stored row bit for bit").wait_for(timeout=30_000)
+    assert params(colleague)["trial"] == params(page)["trial"]
+    other.close()
