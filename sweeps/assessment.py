@@ -3,8 +3,8 @@
     luck/1/selection.json    the best trial and the plateau: moments of their returns, warnings; overfitting by CSCV
     luck/1/bootstrap.json    intervals of both, and the reality check; there only where `arch` is installed
 
-Written once, never replaced; the same run gives the same bytes, since seeds come from its identity. The number in the
-keys grows when the method changes: runs from before are assessed anew when somebody asks.
+Written once, never replaced; the same trials give the same numbers in whatever run, since seeds come from their
+digests. The number in the keys grows when the method changes: runs from before are assessed anew when somebody asks.
 
 The tests across trials rest on a sample of at most 1,000: of the run's trials on the fold that a best is chosen on,
 those of lowest digest, or all. A best that is not among them is not added: a test knows no luck of trials that are left
@@ -74,6 +74,7 @@ class _Sample:
     """Returns of a sample of trials on the judged fold, over the bars of any asset; NaN where a trial has none."""
 
     n_population: int
+    seed: int  # of everything that is drawn: that of the trials, whatever run they are in
     sums: tuple[Floats, Floats, Floats]  # of CSCV's slices
     buckets: Floats
 
@@ -180,7 +181,7 @@ def _selection(run: Run, shown: _Shown, returns: Mapping[int, Floats], sample: _
 
 def _bootstrap(run: Run, shown: _Shown, returns: Mapping[int, Floats], sample: _Sample) -> dict[str, Any]:
     document: dict[str, Any] = {"best": None, "plateau": None, "reality": None, "unknown": {}}
-    seed = int(run.identity[:8], 16)
+    seed = sample.seed
     for name, trial in (("best", shown.best), ("plateau", shown.plateau)):
         if trial is None:
             continue
@@ -283,12 +284,14 @@ def _sampled(run: Run) -> _Sample:
             lowest = np.argpartition(found, n_most)[:n_most] if len(found) > n_most else slice(None)
             digests.append(found[lowest])
             trials.append(offset + here[lowest])
-    order = np.argsort(np.concatenate(digests), kind="stable")[:n_most]
+    known = np.concatenate(digests)
+    order = np.argsort(known, kind="stable")[:n_most]
+    seed = int(known[order[0]] >> np.uint64(32)) if len(order) else 0
     bars = np.unique(np.concatenate([own[slice(*window)] for own, window in zip(times, windows, strict=True)]))
-    return _reduced(run, np.concatenate(trials)[order], bars, n_population)
+    return _reduced(run, np.concatenate(trials)[order], bars, n_population, seed)
 
 
-def _reduced(run: Run, trials: NDArray[np.int64], times: NDArray[np.int64], n_population: int) -> _Sample:
+def _reduced(run: Run, trials: NDArray[np.int64], times: NDArray[np.int64], n_population: int, seed: int) -> _Sample:
     """Run the sample again, piece by piece, and keep what the tests need: sums over slices and buckets of bars."""
     n, n_bars = len(trials), len(times)
     n_slices = max(min(N_SLICES, n_bars // 8 * 2), 2)
@@ -309,7 +312,7 @@ def _reduced(run: Run, trials: NDArray[np.int64], times: NDArray[np.int64], n_po
         there = np.isfinite(whole)
         total = np.add.reduceat(np.where(there, whole, 0.0), edges[:-1], axis=1)
         buckets[piece.places] = np.where(np.logical_or.reduceat(there, edges[:-1], axis=1), total, np.nan)
-    return _Sample(n_population, sums, buckets)  # type: ignore[arg-type]
+    return _Sample(n_population, seed, sums, buckets)  # type: ignore[arg-type]
 
 
 def _plain(value: Any) -> Any:

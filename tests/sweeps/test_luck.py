@@ -250,3 +250,4 @@ def test_sample__of_a_large_run_is_bounded_and_the_same_in_any_partition(
     monkeypatch.setattr(assessment, "_CHUNK_POINTS", 7)
     again = assessment._sampled(driven(small, root, {**small.spec, "objective": {"metric": "cagr"}}, points=7))
     np.testing.assert_array_equal(again.buckets, first.buckets)
+    assert again.seed == first.seed, "so every p-value and interval is the same"
