@@ -11,6 +11,8 @@ from quantbot.parameters import Value
 from quantbot.selection.plateau import Score, choose, neighbourhoods
 from sweeps.geometry import Geometry
 
+_SAMPLE = 1 << 16  # points, evenly over the run, whose scores say what is usual
+
 
 @dataclass(frozen=True)
 class Plateau:
@@ -98,18 +100,23 @@ def outline(
     -------
     Shape (n, 2): indices on x and y of the points that belong; y is 0 without a second axis.
     """
-    sign = -1.0 if better < 0 else 1.0
-    score = sign * neighbourhoods(geometry.grid, values, better=better, how=how).score
-    known = np.isfinite(score) & np.isfinite(values)
-    if geometry.sampled or not known[centre]:
+    if geometry.sampled or not np.isfinite(values[centre]):
         return np.empty((0, 2), np.int64)
     shown = [geometry.index(name) for name in (x, y) if name]
-    level = 0.5 * (score[centre] + float(np.median(score[known])))
-    same = known & (score >= level)
+    here = np.isfinite(values)
+    sample = np.flatnonzero(here)
     for axis, digits in enumerate(geometry.digits):
         if axis not in shown:
-            same &= digits == digits[centre]
-    points = np.flatnonzero(same)
+            here &= digits == digits[centre]
+    points = np.flatnonzero(here)
+    sample = sample[:: -(-len(sample) // _SAMPLE)]
+    sign = -1.0 if better < 0 else 1.0
+    grid = geometry.grid
+    usual, score = (
+        sign * neighbourhoods(grid, values, better=better, how=how, points=chosen).score for chosen in (sample, points)
+    )
+    level = 0.5 * (score[np.searchsorted(points, centre)] + float(np.median(usual)))
+    points = points[score >= level]
     columns = [geometry.digits[axis][points] for axis in shown]
     start = [int(geometry.digits[axis][centre]) for axis in shown]
     mask = np.zeros([geometry.sizes[axis] + 2 for axis in shown] + [3] * (2 - len(shown)), np.bool_)

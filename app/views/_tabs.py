@@ -38,7 +38,7 @@ def tabs(
         "Importance": lambda: _importance(shown, controls),
         "Pareto": lambda: _pareto(shown, controls, trial, view),
         "Train / test": lambda: _train_test(shown, controls),
-        "Table": lambda: _table(shown, controls, view),
+        "Table": lambda: _table(shown, controls, view, gone),
         f"Failures ({fmt.count(shown.status.n_failed)})": lambda: _failures(shown, view),
         "Spec": lambda: _spec(shown, controls),
     }
@@ -207,18 +207,20 @@ def _train_test(shown: Shown, controls: Controls) -> None:
     ))  # fmt: skip
 
 
-def _table(shown: Shown, controls: Controls, view: dict[str, str]) -> None:
+def _table(shown: Shown, controls: Controls, view: dict[str, str], gone: list[str]) -> None:
     names = [controls.measure.name, *(name for name in shown.measures if name != controls.measure.name)]
     names += [axis.name for axis in shown.plan.axes]
     left, middle, right, pages = st.columns([3, 2, 2, 2], vertical_alignment="bottom")
-    sort = left.selectbox(
-        "Sort by", names, key="table.sort",
-        format_func=lambda name: shown.measures[name].label if name in shown.measures else name,
-    )  # fmt: skip
-    order = middle.selectbox("Order", ["best first", "rising", "falling"], key="table.order")
-    state = right.selectbox(
-        "State", ["any", "ok", "failed", "not run yet", "not promoted", "locked"], key="table.state"
-    )
+    with left:
+        sort = _url.choose(
+            "Sort by", names, "s.sort", view, default=names[0], gone=gone,
+            text=lambda name: shown.measures[name].label if name in shown.measures else name,
+        )  # fmt: skip
+    with middle:
+        order = _url.choose("Order", ["best first", "rising", "falling"], "s.order", view, default="best first")
+    with right:
+        states = ["any", "ok", "failed", "not run yet", "not promoted"]
+        state = _url.choose("State", states, "s.state", view, default="any", gone=gone)
     page = int(pages.number_input("Page", min_value=1, value=1, step=1, key="table.page"))
     question: dict[str, Any] = {"fold": controls.fold, "asset": controls.asset, "within": controls.within}
     descending = None if order == "best first" else order == "falling"

@@ -279,7 +279,7 @@ class PlaneMap {
     const cellWidth = plot.w / (view.x1 - view.x0), cellHeight = plot.h / (view.y1 - view.y0);
     const everyX = step((widest + 14) / cellWidth), everyY = step(18 / cellHeight);
     context.beginPath();
-    for (let column = 0; column < data.nx; column += everyX) {
+    for (let column = round(data.x.labels, everyX); column < data.nx; column += everyX) {
       const x = this.px(column + 0.5);
       if (x < plot.x || x > plot.x + plot.w) continue;
       context.fillText(clip(data.x.labels[column]), x, plot.y + plot.h + 8);
@@ -288,7 +288,7 @@ class PlaneMap {
     }
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (let row = 0; row < data.ny; row += everyY) {
+    for (let row = round(data.y.labels, everyY); row < data.ny; row += everyY) {
       const y = this.py(row + 0.5);
       if (y < plot.y || y > plot.y + plot.h) continue;
       context.fillText(clip(data.y.labels[row]), plot.x - 8, y);
@@ -602,6 +602,11 @@ function clip(text) {
 // The next of 1, 2, 5, 10, ... that is no smaller.
 function step(least) {
   for (let power = 1; ; power *= 10) for (const digit of [1, 2, 5]) if (digit * power >= least) return digit * power;
+}
+
+// The first label to write where only one in so many is: a round number, if there is one.
+function round(labels, every) {
+  return every === 1 ? 0 : Math.max(0, labels.slice(0, every).findIndex((text) => Number(text) % every === 0));
 }
 
 // From squares to indices of the axis's values, and back; beyond the ends by the mean width of a square.

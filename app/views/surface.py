@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from quantbot.parameters import Value
     from sweeps.surface import Plane, Plateau
 
-KEYS = ("run", "fold", "asset", "s.x", "s.y", "s.m", "s.how", "s.win", "s.view", "s.m2", "s.point",
-        _card.PIN)  # fmt: skip
+KEYS = ("run", "fold", "asset", "s.x", "s.y", "s.m", "s.how", "s.win", "s.view", "s.m2", "s.sort", "s.order",
+        "s.state", "s.point", _card.PIN)  # fmt: skip
 PREFIXES = ("s.at.", _controls.WITHIN, _url.POINT)
 _SCATTER = 2_000  # drawn points up to this many are shown where they lie; more are binned
 

@@ -160,7 +160,9 @@ class Choice:
     best_is_spike: bool
 
 
-def neighbourhoods(grid: Grid, values: ArrayLike, *, better: int = 1, how: Score = "cvar") -> Neighbourhoods:
+def neighbourhoods(
+    grid: Grid, values: ArrayLike, *, better: int = 1, how: Score = "cvar", points: NDArray[np.int64] | None = None
+) -> Neighbourhoods:
     """Score each point by itself and its neighbours.
 
     Parameters
@@ -172,6 +174,8 @@ def neighbourhoods(grid: Grid, values: ArrayLike, *, better: int = 1, how: Score
     how
         "cvar": the mean of the worse half, as Rockafellar & Uryasev (2002) split it; a good value of its own then
         helps a point little. "worst", "mean" and "median" are what they say.
+    points
+        Shape (n,): score these points alone, in this order; all where not said.
 
     Examples
     --------
@@ -183,10 +187,10 @@ def neighbourhoods(grid: Grid, values: ArrayLike, *, better: int = 1, how: Score
     sign = -1.0 if better < 0 else 1.0
     signed = sign * np.asarray(values, dtype=np.float64)
     signed = np.where(np.isfinite(signed), signed, np.nan)
-    n = len(signed)
+    n = len(signed) if points is None else len(points)
     score, worst, around = np.empty(n), np.empty(n), np.empty(n)
     n_neighbours = np.empty(n, dtype=np.int64)
-    for chunk, own in _stacks(grid, signed):
+    for chunk, own in _stacks(grid, signed, points):
         ordered = np.sort(own, axis=0)
         worst[chunk] = ordered[0]
         score[chunk] = _scored(ordered, how)
@@ -316,7 +320,7 @@ def _median(ordered: Floats) -> Floats:
     return np.asarray(0.5 * (ordered[low, columns] + ordered[high, columns]))
 
 
-def _stacks(grid: Grid, values: Floats) -> Iterator[tuple[slice, Floats]]:
+def _stacks(grid: Grid, values: Floats, points: NDArray[np.int64] | None = None) -> Iterator[tuple[slice, Floats]]:
     """Yield, for some points at a time, shape (1 + n_moves, n): their values and those one step away, NaN for none."""
     n_cells = int(np.prod([float(size) for size in grid.sizes])) if grid.sizes else 1
     strides = [int(np.prod(grid.sizes[axis + 1 :], dtype=np.int64)) for axis in range(len(grid.sizes))]
@@ -327,11 +331,13 @@ def _stacks(grid: Grid, values: Floats) -> Iterator[tuple[slice, Floats]]:
     else:
         order = np.argsort(grid.cells, kind="stable")
         sorted_cells = grid.cells[order]
-    for start in range(0, len(values), _CHUNK_POINTS):
-        chunk = slice(start, min(start + _CHUNK_POINTS, len(values)))
-        digits, cells = [own[chunk] for own in grid.digits], grid.cells[chunk]
+    n = len(values) if points is None else len(points)
+    for start in range(0, n, _CHUNK_POINTS):
+        chunk = slice(start, min(start + _CHUNK_POINTS, n))
+        chosen = chunk if points is None else points[chunk]
+        digits, cells = [own[chosen] for own in grid.digits], grid.cells[chosen]
         own = np.full((1 + len(grid.moves), len(cells)), np.nan)
-        own[0] = values[chunk]
+        own[0] = values[chosen]
         for row, move in zip(own[1:], grid.moves, strict=True):
             inside = np.ones(len(cells), np.bool_)
             for digit, step, size in zip(digits, move, grid.sizes, strict=True):

@@ -331,3 +331,25 @@ def test_surface__shows_a_noise_test_where_one_was_run(
     label = noise.label.replace("\\", "")
     assert label.startswith("Noise test: ")
     assert label.endswith(f"p = {found.p_value:.3f}")
+
+
+def test_surface__table_is_sorted_as_the_link_says(
+    monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]]
+) -> None:
+    url, identities = stored
+    view = {"run": identities["two"], "s.view": "Table", "s.sort": "slow", "s.order": "falling", "s.state": "ok"}
+    app = launch(monkeypatch, url, "surface", **view)
+    rows = app.dataframe[0].value
+    assert rows["slow"].tolist() == sorted(rows["slow"].tolist(), key=int, reverse=True)
+    app.run()
+    assert {key: app.query_params[key] for key in view} == view
+
+
+def test_surface__weighs_two_measures_and_says_which_tab_is_gone(
+    monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]]
+) -> None:
+    url, identities = stored
+    app = launch(monkeypatch, url, "surface", **{"run": identities["two"], "s.view": "Pareto", "s.m2": "volatility"})
+    assert "beaten by none in both Sharpe ratio and Volatility" in words(app)
+    app = launch(monkeypatch, url, "surface", **{"run": identities["one"], "s.view": "3-D"})
+    assert "the tab '3-D' of the link is not here" in words(app)

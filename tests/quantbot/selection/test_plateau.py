@@ -183,3 +183,13 @@ def test_errors__say_what_was_needed_and_found() -> None:
         choose(Grid.full(3), [1.0, 2.0])
     with pytest.raises(InputError, match="found 1, 2 and 1"):
         Grid((np.zeros(1, np.int64),), (1, 2), (True,))
+
+
+def test_neighbourhoods__of_chosen_points_are_those_of_all() -> None:
+    rng = np.random.default_rng(3)
+    grid, values = Grid.full(9, 8, 7), rng.normal(size=504)
+    values[::11] = np.nan
+    points = np.array([503, 0, 250, 77, 11], np.int64)
+    whole, few = neighbourhoods(grid, values), neighbourhoods(grid, values, points=points)
+    for name in ("score", "worst", "around", "n_neighbours"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(whole, name)[points])
