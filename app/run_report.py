@@ -17,7 +17,7 @@ from app.sheet import cells, chart, notes, sheet, table
 from quantbot.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from sweeps.luck import JudgedTrial, Luck
+    from sweeps.luck import Luck
     from sweeps.results import Run
 
 N_BEST = 20
@@ -79,8 +79,8 @@ def _tiles(run: Run, found: Luck) -> str:
         "probability that the best is better than luck"
     )  # fmt: skip
     return "<div class=\"tiles\">" + "".join([
-        _tile(f"Best {label}, one trial", *_judged(run, found.best, found, "best")),
-        _tile(f"{label} at the plateau", *_judged(run, found.plateau, found, "plateau")),
+        _tile(f"Best {label}, one trial", *_best_of(run, found)),
+        _tile(f"Plateau of {label}", *_plateau_of(run)),
         _tile("Deflated Sharpe", deflated, "; ".join([why, *tests])),
         _tile("Luck line, annual Sharpe", line, counted),
     ]) + "</div>"  # fmt: skip
@@ -90,15 +90,36 @@ def _tile(title: str, value: str, told: str) -> str:
     return f'<div class="tile"><span>{escape(title)}</span><b>{escape(value)}</b><span>{escape(told)}</span></div>'
 
 
-def _judged(run: Run, judged: JudgedTrial | None, found: Luck, field: str) -> tuple[str, str]:
-    if judged is None:
-        return "unknown", found.unknown.get(field, "not known")
+def _best_of(run: Run, found: Luck) -> tuple[str, str]:
+    fold, asset = _place(run)
+    best = run.best(1, fold=fold, asset=asset)
+    if not best:
+        return "unknown", f"no trial of fold {fold} has a value"
     declared = run.measures[run.objective]
-    interval = f"interval unknown: {found.unknown.get('best_interval', 'not known')}"
-    if judged.interval is not None:
-        low, high = fmt.measure(judged.interval.low, declared), fmt.measure(judged.interval.high, declared)
-        interval = f"{fmt.percent(judged.interval.level, 0)} interval {low} to {high}"
-    return fmt.measure(judged.value, declared), f"{fmt.point(judged.point)}; {interval}"
+    interval = f"interval unknown: {found.unknown.get('best_interval', 'another trial was judged')}"
+    if found.best is not None and found.best.trial == best[0]["trial"] and found.best.interval is not None:
+        judged = found.best.interval
+        low, high = fmt.measure(judged.low, declared), fmt.measure(judged.high, declared)
+        interval = f"{fmt.percent(judged.level, 0)} interval {low} to {high}"
+    return fmt.measure(best[0]["value"], declared), f"{interval}; at {fmt.point(best[0]['point'])}"
+
+
+def _plateau_of(run: Run) -> tuple[str, str]:
+    fold, asset = _place(run)
+    plateau = run.plateau(fold=fold, asset=asset)
+    if plateau is None:
+        sampled = any(axis.sampled for axis in run.plan.axes)
+        return "none", "drawn points have no neighbours" if sampled else "no point has neighbours with a value"
+    declared = run.measures[run.objective]
+    worst = f"worst neighbour {fmt.measure(plateau.worst, declared)}"
+    return fmt.measure(plateau.score, declared), f"{worst}; at {fmt.point(plateau.point)}"
+
+
+def _place(run: Run) -> tuple[str, str]:
+    """Return fold and asset that the report shows: those that the page opens with."""
+    from app.best import judged_fold
+
+    return judged_fold(run), run.plan.assets[0]
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures
@@ -106,7 +127,6 @@ def _judged(run: Run, judged: JudgedTrial | None, found: Luck, field: str) -> tu
 
 def _pictures(run: Run) -> list[str]:
     """Draw the map, slices through the point to take, and what matters; on the fold that a choice is made on."""
-    from app.best import judged_fold
     from sweeps import overview
     from sweeps.importance import importance
 
@@ -114,7 +134,7 @@ def _pictures(run: Run) -> list[str]:
     if not plan.axes or not np.isfinite(run.values()).any():
         why = "Nothing varies: the run has one point." if not plan.axes else "No trial has a value."
         return [f"<h2>Surface</h2><p>{why}</p>"]
-    fold, asset = judged_fold(run), plan.assets[0]
+    fold, asset = _place(run)
     best = run.best(1, fold=fold, asset=asset)
     plateau = run.plateau(fold=fold, asset=asset)
     made = [f"<h2>Surface: {escape(declared.label)}, {escape(asset)}, fold {escape(fold)}</h2>",
@@ -248,7 +268,7 @@ def _best(run: Run) -> str:
         ]) for row in rows
     ]  # fmt: skip
     told = f"By {declared.label} on fold {rows[0]['fold']}. A maximum of many trials flatters."
-    return f"<h2>Best trials</h2>{_small(told)}{table(columns, written)}"
+    return f"<h2>Best trials</h2>{_small(told)}{table(columns, written, css='wide')}"
 
 
 def _failures(run: Run) -> str:

@@ -35,6 +35,9 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 10
 th { text-align: left; font-weight: 600; color: #4a5460; }
 th.n, td.n { text-align: right; white-space: nowrap; }
 td, th { padding: .22rem .6rem; border-bottom: 1px solid #e3e7eb; vertical-align: top; }
+table.wide { font-size: .8rem; }
+table.wide th.n { white-space: normal; vertical-align: bottom; }
+table.wide td, table.wide th { padding: .18rem .35rem; }
 td.doc { color: #4a5460; font-size: .88rem; }
 table.months td, table.months th { text-align: right; padding: .2rem .35rem; font-size: .88rem; }
 table.months th:first-child { text-align: left; }
@@ -109,10 +112,15 @@ def chart(figure: go.Figure, name: str, alt: str) -> str:
 def table(columns: Sequence[str], rows: Sequence[str], css: str = "") -> str:
     """Return a table; a column whose name begins with "n:" has numbers, and stands to the right."""
     head = "".join(
-        f'<th class="n">{escape(name.removeprefix("n:"))}</th>' if name.startswith("n:") else f"<th>{escape(name)}</th>"
+        f'<th class="n">{_name(name.removeprefix("n:"))}</th>' if name.startswith("n:") else f"<th>{_name(name)}</th>"
         for name in columns
     )
     return f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _name(text: str) -> str:
+    """Return a column's name that may break after its dots and low lines: ``execution.fee_bps``."""
+    return escape(text).replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
 def cells(columns: Sequence[str], values: Sequence[str]) -> str:

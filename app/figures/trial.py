@@ -58,6 +58,8 @@ def trial_chart(
     if not replay.curves["drawdown"][steps].any():
         figure.update_yaxes(range=[-0.1, 0], row=3, col=1)  # else 0 lies at the foot of an axis up to 100 %
     figure.update_yaxes(tickformat=".0%", row=4, col=1)
+    if not replay.curves["exposure"][steps].any():
+        figure.update_yaxes(range=[0, 1], row=4, col=1)
     ends = theme.times(replay.ts_end_ns[steps][[0, -1]]).tolist() if steps.stop > steps.start else None
     figure.update_xaxes(type="date", range=ends)  # else markers at the ends would pad the axis
     figure.update_layout(hovermode="x unified")

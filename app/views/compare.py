@@ -206,12 +206,21 @@ def _measures(columns: Sequence[_Column], labels: Sequence[str]) -> None:
         if declared.group == "hold":
             continue
         row = {"measure": declared.label}
-        row |= {label: fmt.measure(value, declared) for label, value in zip(labels, values, strict=True)}
+        row |= {
+            label: fmt.measure(value, declared, reason=_reason(column))
+            for label, column, value in zip(labels, columns, values, strict=True)
+        }
         for column, value in zip(columns[1:], values[1:], strict=True):
             change = value - values[0]
             row[f"{column.letter} minus {columns[0].letter}"] = delta(change, declared) if change == change else ""
         rows.append(row)
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Measures of each side, and differences")
+
+
+def _reason(column: _Column) -> str:
+    """Say why a side has no number: a trial that failed is not one that has it undefined."""
+    state = str(column.side.row["state"])
+    return fmt.UNDEFINED if state == "ok" else state
 
 
 # ----------------------------------------------------------------------------------------------------------- paths

@@ -175,17 +175,17 @@ def _search() -> dict[str, Any]:
         return {"method": "grid"}
     search: dict[str, Any] = {"method": method}
     if method == "halving":
-        places = st.columns([2, 1, 1], vertical_alignment="bottom")
+        fields = st.columns([2, 1, 1], vertical_alignment="bottom")
         first("n.initial", "lhs")
-        initial = places[0].segmented_control(
+        initial = fields[0].segmented_control(
             "First points", ["lhs", "sobol", "random", "grid"], key="n.initial", required=True
         )
-        search |= {"rungs": _whole("Rungs", 2, 20, 3, "n.rungs", places[1])}
-        search |= {"eta": _whole("One goes on of", 2, 1_000, 3, "n.eta", places[2])}
+        search |= {"rungs": _whole("Rungs", 2, 20, 3, "n.rungs", fields[1])}
+        search |= {"eta": _whole("One goes on of", 2, 1_000, 3, "n.eta", fields[2])}
         search |= {"initial": initial} if initial != "lhs" else {}
         if initial == "grid":
             return search
-    places = st.columns(3, vertical_alignment="bottom")
+    places = st.columns([1, 1, 1], vertical_alignment="bottom")
     search["n"] = _whole("Number of points", 1, 10_000_000, 256, "n.n", places[0])
     search["seed"] = _whole("Seed", 0, 2**53 - 1, 0, "n.seed", places[1])
     if method == "bayes":

@@ -132,25 +132,6 @@ def test_link__shows_a_colleague_the_same_picture(page: Any, shown: tuple[str, d
     other.close()
 
 
-def test_pages__in_the_dark_have_no_error_and_nothing_wider_than_the_window(
-    browser: Any, shown: tuple[str, dict[str, str]]
-) -> None:
-    url, identities = shown
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme="dark")
-    page = context.new_page()
-    addresses = ["", "new", "data"] + [f"surface?run={identities[name]}" for name in ("one", "partial")]
-    addresses.append(f"trial?run={identities['three']}")
-    for address in addresses:
-        page.goto(f"{url}/{address}")
-        page.get_by_test_id("stHeading").first.wait_for(timeout=30_000)
-        settle(page)
-        assert page.get_by_test_id("stException").count() == 0, address
-        assert page.get_by_text("failed unexpectedly").count() == 0, address
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 1400, f"{address} is {wide} px wide"
-    context.close()
-
-
 def picture(page: Any) -> str:
     """Return the digest of what the map has drawn."""
     wait_for_map(page)
@@ -259,36 +240,3 @@ def test_surface__opens_by_keyboard_alone(page: Any, shown: tuple[str, dict[str,
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/trial"))
     page.get_by_text("equals the stored row bit for bit").wait_for()
-
-
-def test_walk__of_an_analyst_finds_the_plateau_its_luck_its_worst_fall_and_shares_it(
-    page: Any, shown: tuple[str, dict[str, str]]
-) -> None:
-    url, identities = shown
-    page.goto(f"{url}/surface?run={identities['two']}")
-    wait_for_map(page)
-    page.get_by_text("Deflated Sharpe").first.wait_for()
-    page.get_by_text("noise alone would reach").wait_for()
-    page.get_by_text(re.compile("trials in the ledger")).first.wait_for()
-    settle(page)
-    show_tab(page, "Table")
-    with page.expect_download() as found:
-        page.get_by_role("button", name="CSV").click()
-    lines = found.value.path().read_text().splitlines()
-    assert len(lines) == 1 + 38
-    assert "max_drawdown" in lines[0]
-    with page.expect_download() as found:
-        page.get_by_role("button", name="PNG").click()
-    assert found.value.path().read_bytes().startswith(b"\x89PNG")
-    page.get_by_role("link", name="Open plateau").click()
-    page.wait_for_url(re.compile("/trial"))
-    page.get_by_text("equals the stored row bit for bit").wait_for()
-    settle(page)
-    show_tab(page, "Drawdowns")
-    page.get_by_text(re.compile("drawdown", re.IGNORECASE)).first.wait_for()
-    other = page.context.browser.new_context(viewport={"width": 1400, "height": 1000})
-    colleague = other.new_page()
-    colleague.goto(page.url)
-    colleague.get_by_text("equals the stored row bit for bit").wait_for(timeout=30_000)
-    assert params(colleague)["trial"] == params(page)["trial"]
-    other.close()
