@@ -80,3 +80,10 @@ def _retry(url: str, identity: str, mark: int, reason: str | None) -> Retry | st
         return gather(reads.open_run(identity, mark), reason)
     except InputError as error:
         return str(error)
+
+
+def report(identity: str, mark: int) -> str:
+    """Return the run as one HTML file: `app.run_report`."""
+    from app.run_report import run_report
+
+    return run_report(reads.open_run(identity, mark))

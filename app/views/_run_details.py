@@ -45,6 +45,11 @@ def details(which: str) -> None:
         mark = reads.mark_of(run.status)
         counts = reads_runs.states(run.identity, mark)
         _states(run, counts)
+        st.download_button(
+            "Report", lambda: reads_runs.report(run.identity, mark), f"{run.name or 'run'}-{run.short}.html",
+            "text/html", key="details.report", icon=":material/description:", on_click="ignore",
+            help="What the Surface page says as one file that needs nothing else, made for print.",
+        )  # fmt: skip
         shows: dict[str, Callable[[], None]] = {
             f"Failures ({fmt.count(counts.get('failed', 0))})": lambda: _failures(run, mark),
             "Log": lambda: _log(run),

@@ -74,6 +74,15 @@ def test_details__of_a_run_that_is_gone_say_so_above_the_others(
     assert "runs in" in text
 
 
+def test_details__offer_the_report_of_the_run(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
+    from app import reads, reads_runs
+
+    url, identities = stored
+    launch(monkeypatch, url, "runs", run=identities["two"])
+    mark = reads.mark_of(reads.status(identities["two"]))
+    assert reads_runs.report(identities["two"], mark).startswith("<!doctype html>")
+
+
 def test_details__open_from_a_row_and_close(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
     url, identities = stored
     app = launch(monkeypatch, url, "runs")
