@@ -10,14 +10,14 @@ from app.figures import theme
 from datasets.coverage import Coverage
 
 _NONE, _SOME, _FULL, _BAD = range(4)
-_SCALE = (theme.MISSING, theme.SKY, theme.BLUE, theme.FAILED)
+_SCALE = (theme.MISSING, theme.SKY, theme.BLUE, theme.VERMILLION)  # black would be a hole in a dark page
 _WORDS = ("no bar", "some bars", "all bars", "a finding")
 _FULL_SHARE = 0.98  # a missing bar of fifty is seen, a half day before a holiday is not
 _ROW = 18
 
 
 def coverage_figure(found: Coverage) -> go.Figure:
-    """Draw a row an asset: grey none, light some, blue all, black where the quality report found something."""
+    """Draw a row an asset: grey none, light some, blue all, red where the quality report found something."""
     codes = states(found)
     days = [fmt.day(int(edge)) for edge in found.edges_ns]
     last = [fmt.day(int(edge) - 1) for edge in found.edges_ns[1:]]

@@ -62,7 +62,7 @@ def _coverage(dataset: Dataset) -> None:
     days = int(found.edges_ns[1] - found.edges_ns[0]) // (86_400 * 10**9)
     of = f"{fmt.plural(len(chosen), 'asset')} of {fmt.count(len(assets))}; " if n_pages > 1 else ""
     st.caption(fmt.plain(
-        f"{of}one square is {fmt.plural(days, 'day')}; where no asset trades it is empty. Black: the report found "
+        f"{of}one square is {fmt.plural(days, 'day')}; where no asset trades it is empty. Red: the report found "
         "something there; it keeps the first places of each finding."
     ))  # fmt: skip
     with st.expander("As a table"):
