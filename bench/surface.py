@@ -2,9 +2,10 @@
 
 The run is one of a store, or made first by `make_plan`, `submit` and `drive`: five axes, a few bars a trial. Then a
 server of the app and a headless Chromium. The server is warm when it has shown the run once; each repetition begins in
-a fresh browser context, without cookies or a cache. An interaction ends when the map has drawn what the server sent
-(its `data-ready` changes) or, of a tab, when its chart is there and the server has finished the page.
-Bytes are what the page received: bodies of answers and payloads of the WebSocket, before compression.
+a fresh browser context, without cookies or a cache ("again": with the cache of the first time). An interaction ends
+when the map has drawn what the server sent (its `data-ready` changes) or, of a tab, when the server has finished the
+page; the browser may draw longer, which the next interaction then waits for. Bytes are what the page received: bodies
+of answers, from the cache too, and payloads of the WebSocket, before compression.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def browse(url: str, identity: str, arguments: argparse.Namespace) -> Found:
         for number in range(arguments.repeat):
             with tab(browser) as page:
                 page.open(address, found, "open, warm server")
+                page.open(f"{address}&again={number}", found, "open again, same browser")
                 if number == 0 and arguments.pictures:
                     page.picture(Path(arguments.pictures) / "page.png")
                 walk(page, found, number, arguments.pictures if number == 0 else None)

@@ -33,6 +33,8 @@ _WORDS = {
     CellState.EXCLUDED: "Excluded by the run's condition, or filtered away.",
 }
 _GROUPS = ("core", "trades")
+_HEIGHT = 640  # px
+_EDGE = "beyond the edge"
 _CHOICES = 400  # of an axis: more are not listed; a click or the arrow keys choose
 
 
@@ -59,7 +61,8 @@ def cell(
     shown: Shown, plane: Plane, controls: Controls, selected: tuple[Value, ...] | None, view: dict[str, str]
 ) -> int | None:
     """Show what stands behind the selected square, and let it be chosen by keyboard too; return its trial."""
-    with st.container(border=True):
+    # As high as the map: what is below stays where it is when a square is chosen.
+    with st.container(border=True, height=_HEIGHT if selected else "content"):
         st.markdown("**Selected point**")
         if selected is None:
             st.caption("Click a square, move over the map with the arrow keys and Enter, or choose values here.")
@@ -158,6 +161,11 @@ def _reason(shown: Shown, plane: Plane, controls: Controls, column: int, row: in
 
 def _trial(shown: Shown, trial: int, label: str, controls: Controls | None, view: Mapping[str, str]) -> None:
     row = shown.run.row(trial)
+    at = f"{fmt.point(row['point'])}; " if row["point"] else ""
+    st.caption(fmt.plain(f"{at}{row['asset']}, fold {row['fold']}"))
+    if row["state"] not in ("not run yet", "locked"):
+        trial_link(shown, trial, label, view)
+    _beside(shown, trial, view)
     if row["state"] == "ok":
         lines = [
             f"| {fmt.plain(measure.label)} | {fmt.plain(fmt.measure(row['measures'][name], measure))} |"
@@ -172,11 +180,6 @@ def _trial(shown: Shown, trial: int, label: str, controls: Controls | None, view
         st.error(fmt.plain(row["reason"]))
     elif row["state"] == "not promoted":
         st.caption(_WORDS[CellState.SKIPPED])
-    at = f"{fmt.point(row['point'])}; " if row["point"] else ""
-    st.caption(fmt.plain(f"{at}{row['asset']}, fold {row['fold']}"))
-    if row["state"] not in ("not run yet", "locked"):
-        trial_link(shown, trial, label, view)
-    _beside(shown, trial, view)
 
 
 def _folds(shown: Shown, trial: int, name: str) -> None:
@@ -206,16 +209,20 @@ def _neighbours(shown: Shown, trial: int, name: str) -> None:
     rows: dict[str, dict[int, str]] = {}
     for step in found:
         if step.trial is None:
-            text = step.state
+            text = "edge" if step.state == _EDGE else step.state
         elif not np.isfinite(step.deltas[name]):
             text = f"{fmt.value(step.value)}: {step.state if step.state != 'ok' else 'undefined'}"
         else:
-            text = f"{fmt.value(step.value)}:{fmt.SPACE}{_delta(step.deltas[name], declared)}"
+            text = f"{fmt.value(step.value)}: {_delta(step.deltas[name], declared)}"
         rows.setdefault(step.axis, {})[step.step] = text
     if rows:
-        lines = [f"| {fmt.plain(axis)} | {fmt.plain(of.get(-1, ''))} | {fmt.plain(of.get(1, ''))} |"
+        lines = [f"| {fmt.plain(axis.rpartition('.')[2])} | {_unbroken(of.get(-1, ''))} | {_unbroken(of.get(1, ''))} |"
                  for axis, of in rows.items()]  # fmt: skip
         st.markdown("\n".join([f"| neighbour | step{fmt.SPACE}down | step{fmt.SPACE}up |", "|:--|--:|--:|", *lines]))
+
+
+def _unbroken(text: str) -> str:
+    return fmt.plain(text).replace(" ", fmt.SPACE)
 
 
 def _delta(delta: float, declared: Any) -> str:
