@@ -3,7 +3,8 @@
 Every time is CPU time of one core, the median over interleaved calls (ours, theirs, ours, theirs); both sides have
 compiled everything before, and both compute their indicators within the time. What is measured on our side is
 `Engine.run`, on theirs the calls in `bench/peers/vectorbt_bars.py`. Our rows carry drawdown and Sharpe ratio even
-where the peer computes the return alone. The peer is timed on a part of each grid, evenly spread over it.
+where the peer computes the return alone. The peer is timed on a part of each grid, evenly spread over it. Single runs,
+a few milliseconds each, are called again and again for half a second at a time, on both sides.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -91,7 +92,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fast", default="5:55:2", help="start:stop:step of the grid's fast windows")
     parser.add_argument("--slow", default="60:140:2", help="start:stop:step of the grid's slow windows")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=10, help="calls in a row of a single run, on both sides")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of single runs in a row, on both sides")
     parser.add_argument("--peer-python", default=str(HERE / ".env-vectorbt/bin/python"))
     parser.add_argument("--peer-combinations", type=int, default=64, help="of the grid that the peer is timed on")
     parser.add_argument("--only", default="", help="run the rows whose label contains this")
@@ -164,26 +165,37 @@ def measured(case: Case, bars: Bars, peer: Peer, arguments: argparse.Namespace) 
     """Return million bar-steps a CPU second of ours, and of the peer's engines."""
     run = ours(case, bars)
     engines = [] if case.peer is None else ["numba", "rust"]
-    calls = arguments.calls if case.n_points == 1 else 1  # a few milliseconds alone are the caches' and the timer's
-    run()
     part = sample(case.points, arguments.peer_combinations)
     n_part = max(len(values) for values in part.values())
+    run()
+    calls = {"ours": in_a_row(case, timed(run, 1), arguments.seconds)}
     for engine in engines:
         peer.run(case, part, engine)
-    seconds: dict[str, list[float]] = {name: [] for name in ("ours", *engines)}
+        calls[engine] = in_a_row(case, peer.run(case, part, engine)["seconds"], arguments.seconds)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(arguments.pairs):
         for engine in engines or ["numba"]:
-            start = time.process_time()
-            for _ in range(calls):
-                run()
-            seconds["ours"].append((time.process_time() - start) / calls)
+            seconds["ours"].append(timed(run, calls["ours"]))
             if engine in engines:
-                seconds[engine].append(peer.run(case, part, engine, calls)["seconds"])
+                seconds[engine].append(peer.run(case, part, engine, calls[engine])["seconds"])
     rates = {name: case.n_bars * n_part / median(seconds[name]) / 1e6 for name in engines}
     return case.n_bars * case.n_points / median(seconds["ours"]) / 1e6, rates
 
 
-def ours(case: Case, bars: Bars) -> Any:
+def in_a_row(case: Case, seconds: float, wanted: float) -> int:
+    """Return how often to call at a time: a core that was idle takes a while to be as fast as it can."""
+    return max(round(wanted / max(seconds, 1e-6)), 1) if case.n_points == 1 else 1
+
+
+def timed(run: Callable[[], Rows], calls: int) -> float:
+    """Return the CPU seconds of one of so many calls in a row."""
+    start = time.process_time()
+    for _ in range(calls):
+        run()
+    return (time.process_time() - start) / calls
+
+
+def ours(case: Case, bars: Bars) -> Callable[[], Rows]:
     """Return a call that runs all points of a case."""
     engine, strategy = get_engine("bars"), load_strategy(case.strategy)
     settings = {**strategy.defaults(), "execution.fee_bps": FEE_BPS, **case.execution}
