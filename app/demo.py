@@ -84,7 +84,7 @@ def _submit(root: Store) -> Plan:
     from sweeps.plan import make_plan
     from sweeps.runstore import RunStore
     from sweeps.spec import load_spec
-    from sweeps.submit import submit
+    from sweeps.submission import submit
 
     spec = load_spec(Path(sweeps.__file__).with_name("examples") / EXAMPLE)
     identity = submit(spec, root, plan=make_plan(spec, root, workers=WORKERS))

@@ -171,8 +171,8 @@ def cost(plan: Plan, workers: int) -> dict[str, str]:
 
 def submit(plan: Plan, *, workers: int) -> str:
     """Write the request and have a detached process drive it; a second call for the same run starts nothing."""
-    from sweeps.submit import start_driver
-    from sweeps.submit import submit as write_request
+    from sweeps.submission import start_driver
+    from sweeps.submission import submit as write_request
 
     identity = write_request(plan.spec, store(), plan=plan)
     drive(identity, start_driver, workers=workers)
@@ -181,7 +181,7 @@ def submit(plan: Plan, *, workers: int) -> str:
 
 def resume(identity: str) -> None:
     """Have a detached process drive what is missing of a run."""
-    from sweeps.submit import start_driver
+    from sweeps.submission import start_driver
 
     drive(identity, start_driver, workers=cores())
 
@@ -198,7 +198,7 @@ def drive(identity: str, start: Callable[..., int], *, workers: int) -> None:
 
 def stop(identity: str) -> None:
     """Ask whoever drives a run to stop; what is finished is kept."""
-    from sweeps.submit import cancel
+    from sweeps.submission import cancel
 
     cancel(store(), identity)
     _STARTED.pop(identity, None)

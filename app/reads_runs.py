@@ -31,7 +31,7 @@ def _request(url: str, identity: str) -> Mapping[str, Any]:
 
 def log(identity: str) -> str:
     """Return the end of what a driver on this machine wrote; empty where none did."""
-    from sweeps.submit import driver_log
+    from sweeps.submission import driver_log
 
     path = driver_log(identity)
     try:

@@ -94,7 +94,7 @@ def sweep(url: str, n_trials: int, n_bars: int, workers: int) -> str:
     from sweeps.plan import make_plan
     from sweeps.run import drive
     from sweeps.spec import parse_spec
-    from sweeps.submit import submit
+    from sweeps.submission import submit
 
     root = open_store(url)
     write_market(root, n_bars, 1)

@@ -67,7 +67,7 @@ def sweep(arguments: argparse.Namespace, url: str) -> dict[str, Any]:
     from sweeps.plan import make_plan
     from sweeps.run import drive
     from sweeps.spec import parse_spec
-    from sweeps.submit import submit
+    from sweeps.submission import submit
 
     root = open_store(url)
     write_market(root, arguments.bars, arguments.seed)

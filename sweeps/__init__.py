@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sweeps.run import Outcome, drive
     from sweeps.spec import Spec, load_spec, parse_spec
     from sweeps.status import list_runs, run_status
-    from sweeps.submit import cancel, start_driver, submit
+    from sweeps.submission import cancel, start_driver, submit
     from sweeps.validation import Validation, out_of_sample, validate
 
 _HOMES = {
@@ -21,7 +21,7 @@ _HOMES = {
     "Run": "sweeps.results",
     "Spec": "sweeps.spec",
     "Validation": "sweeps.validation",
-    "cancel": "sweeps.submit",
+    "cancel": "sweeps.submission",
     "drive": "sweeps.run",
     "list_runs": "sweeps.status",
     "load_spec": "sweeps.spec",
@@ -30,8 +30,8 @@ _HOMES = {
     "out_of_sample": "sweeps.validation",
     "parse_spec": "sweeps.spec",
     "run_status": "sweeps.status",
-    "start_driver": "sweeps.submit",
-    "submit": "sweeps.submit",
+    "start_driver": "sweeps.submission",
+    "submit": "sweeps.submission",
     "validate": "sweeps.validation",
 }
 

@@ -1,7 +1,7 @@
 """Driving a run: find what is missing, have it computed, commit.
 
 A driver holds nothing that matters: kill it at any moment and another finds in the store what it would have found.
-``python -m sweeps.run ROOT IDENTITY`` drives as a detached process (`sweeps.submit.start_driver`).
+``python -m sweeps.run ROOT IDENTITY`` drives as a detached process (`sweeps.submission.start_driver`).
 """
 
 from __future__ import annotations

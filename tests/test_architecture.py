@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,3 +88,15 @@ def test_importing_a_package__starts_nothing_heavy(package: str) -> None:
     code = f"import sys, {package}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def _lazy_packages() -> list[Path]:
+    files = [path for layer in LAYERS for path in (ROOT / layer).rglob("__init__.py")]
+    return sorted(path for path in files if "exports(__name__" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", _lazy_packages(), ids=_name)
+def test_lazy_names__are_no_names_of_modules_which_would_take_their_place(path: Path) -> None:
+    package = importlib.import_module(".".join(path.parent.relative_to(ROOT).parts))
+    modules = {other.stem for other in path.parent.glob("*.py")} | {other.name for other in path.parent.iterdir()}
+    assert not modules.intersection(package.__all__)

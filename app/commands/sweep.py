@@ -99,7 +99,7 @@ def run(
     from sweeps.plan import make_plan
     from sweeps.runstore import RunStore
     from sweeps.spec import load_spec
-    from sweeps.submit import submit
+    from sweeps.submission import submit
 
     root = open_root(store)
     cluster = Cluster(workers, threads, processes, scheduler, serial)
@@ -207,7 +207,7 @@ def show(
 def cancel(name: RunName, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Stop whoever drives a run, here or elsewhere; what is finished is kept, and `resume` goes on from there."""
     from sweeps.results import find_run, run_status
-    from sweeps.submit import cancel
+    from sweeps.submission import cancel
 
     root = open_root(store)
     identity = find_run(root, name)
@@ -288,7 +288,7 @@ def _detach(root: Store, plan: Plan, cluster: Cluster, json: bool) -> None:
     """Start a process that drives the run, and say how to see it."""
     from app import format as fmt
     from quantbot.errors import InputError
-    from sweeps.submit import driver_log, start_driver
+    from sweeps.submission import driver_log, start_driver
 
     if cluster.serial or not cluster.processes:
         raise InputError("--detach drives on worker processes; leave out --serial and --no-processes")

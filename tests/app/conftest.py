@@ -73,7 +73,7 @@ def add_run(url: str, text: str, *, keep: int | None = None, folder: Path | None
     from sweeps.run import drive
     from sweeps.runstore import RunStore
     from sweeps.spec import parse_spec
-    from sweeps.submit import submit
+    from sweeps.submission import submit
 
     root = open_store(url)
     spec = parse_spec(text, folder=folder)

@@ -13,7 +13,7 @@ from datasets.bars import BarColumns, BarsMeta, write_bars
 from datasets.store import Store, open_store
 from sweeps.plan import Plan, make_plan
 from sweeps.spec import parse_spec
-from sweeps.submit import submit
+from sweeps.submission import submit
 
 DAY_NS = 86_400 * 10**9
 SPEC: dict[str, Any] = {

@@ -24,7 +24,7 @@ from sweeps.progress import Progress
 from sweeps.results import Run, open_run, run_status
 from sweeps.run import Outcome, drive
 from sweeps.runstore import RunStore
-from sweeps.submit import cancel
+from sweeps.submission import cancel
 from sweeps.surface import CellStatus
 
 ROOT = Path(__file__).parents[2]

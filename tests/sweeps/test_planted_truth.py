@@ -23,7 +23,7 @@ from sweeps.plan import make_plan
 from sweeps.results import open_run
 from sweeps.run import drive
 from sweeps.spec import parse_spec
-from sweeps.submit import submit
+from sweeps.submission import submit
 
 pytest.importorskip("arch")
 
@@ -121,9 +121,9 @@ def test_the_planted_edge__is_an_annual_sharpe_ratio_of_two() -> None:
 
 
 @pytest.mark.parametrize(("make", "kind"), [(noise, "luck"), (trend, "real")])
-def test_a_few_sweeps__are_called_what_they_are(make: Callable[[int], np.ndarray], kind: str, tmp_path: Path) -> None:
-    verdicts = [judged(open_store(tmp_path / str(seed)), make(seed)) for seed in range(3)]
-    assert sum(getattr(verdict, kind) for verdict in verdicts) >= 2, verdicts
+def test_one_sweep__is_called_what_it_is(make: Callable[[int], np.ndarray], kind: str, tmp_path: Path) -> None:
+    verdict = judged(open_store(tmp_path), make(0))
+    assert getattr(verdict, kind), verdict
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def plateau_is_chosen(root: Store, folder: Path, seed: int) -> bool:
 
 
 def test_a_plateau__is_chosen_beside_a_spike(tmp_path: Path) -> None:
-    assert all(plateau_is_chosen(open_store(tmp_path / str(seed)), tmp_path, seed) for seed in range(3))
+    assert plateau_is_chosen(open_store(tmp_path), tmp_path, 0)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from sweeps.results import Run, open_run
 from sweeps.retry import retry
 from sweeps.run import drive
 from sweeps.spec import parse_spec
-from sweeps.submit import submit
+from sweeps.submission import submit
 
 BRITTLE = '''
 from quantbot.parameters import integer, number

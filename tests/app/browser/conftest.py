@@ -137,7 +137,7 @@ def large_run(tmp_path_factory: pytest.TempPathFactory, pages_module: Any) -> tu
     from sweeps.plan import make_plan
     from sweeps.run import drive
     from sweeps.spec import parse_spec
-    from sweeps.submit import submit
+    from sweeps.submission import submit
 
     url = str(tmp_path_factory.mktemp("large") / "store")
     pages_module.add_dataset(url)

@@ -15,7 +15,7 @@ from sweeps.results import list_runs, open_run, run_status
 from sweeps.run import drive
 from sweeps.runstore import RunStore
 from sweeps.spec import parse_spec
-from sweeps.submit import cancel, driver_log, start_driver, submit
+from sweeps.submission import cancel, driver_log, start_driver, submit
 
 
 def named(small: Any, name: str, **more: Any) -> dict[str, Any]:
