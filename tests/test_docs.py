@@ -42,13 +42,16 @@ def test_code_blocks__run_in_order_as_a_reader_would_type_them(page: Path, tmp_p
     environment = _environment()
     (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
     python: list[str] = []
-    for language, body in BLOCK.findall(text):
+    n_run = 0
+    for language, body in [*BLOCK.findall(text), ("end", "")]:
+        if language in ("console", "end") and len(python) > n_run:  # a block may use the names of all before it
+            _run([sys.executable, "-c", "\n".join(python)], tmp_path, environment, python[-1])
+            n_run = len(python)
         if language == "python":
             if match := re.match(r"# (\w+\.py)\n", body):  # a file that the reader writes
                 (tmp_path / match[1]).write_text(body, encoding="utf-8")
                 continue
             python.append(body)
-            _run([sys.executable, "-c", "\n".join(python)], tmp_path, environment, body)
         elif language == "console":
             for line in body.replace("\\\n", " ").splitlines():
                 if line.startswith("$ quantbot "):
