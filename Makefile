@@ -1,5 +1,5 @@
 # Each target makes `.venv` and installs what it needs; nothing outside this folder and the package caches is touched.
-.PHONY: demo test test-all lint format bench bench-folds app clean
+.PHONY: demo test test-all lint format bench bench-folds bench-cvar app clean
 
 PORT ?= 8501
 STORE ?= .quantbot/store
@@ -32,6 +32,9 @@ bench: .venv/.extras-dev bench/.env-vectorbt/.installed
 
 bench-folds: .venv/.extras-dev bench/.env-skfolio/.installed
 	.venv/bin/python bench/folds.py --peer-python bench/.env-skfolio/bin/python --check
+
+bench-cvar: .venv/.extras-dev bench/.env-cvar/.installed
+	.venv/bin/python bench/cvar.py --peer-python bench/.env-cvar/bin/python
 
 bench/.env-%/.installed: bench/requirements-%.txt .venv/.extras-dev
 	.venv/bin/uv venv --quiet --allow-existing bench/.env-$*
