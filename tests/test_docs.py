@@ -7,13 +7,18 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app import terminal
+from app.cli import main
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FIRST = ("README.md", "getting-started.md")
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 
 
@@ -35,11 +40,24 @@ def _environment() -> dict[str, str]:
     return {**kept, "PATH": path, "NO_COLOR": "1", "COLUMNS": "160"}
 
 
+@pytest.fixture(autouse=True)
+def _plain_flags() -> Iterator[None]:
+    yield
+    terminal.flags = terminal.Flags()
+
+
 @pytest.mark.parametrize("page", _with("python", "console"), ids=_name)
-def test_code_blocks__run_in_order_as_a_reader_would_type_them(page: Path, tmp_path: Path) -> None:
-    """Python blocks of a page share one file; `$` lines of its console blocks run in a shell between them."""
+def test_code_blocks__run_in_order_as_a_reader_would_type_them(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python blocks of a page share one file; `$` lines of its console blocks are typed between them.
+
+    The pages that everybody starts with run each command as a process; on the others this process is the command.
+    """
     text = page.read_text(encoding="utf-8")
     environment = _environment()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QUANTBOT_STORE", raising=False)
     (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
     python: list[str] = []
     n_run = 0
@@ -54,8 +72,11 @@ def test_code_blocks__run_in_order_as_a_reader_would_type_them(page: Path, tmp_p
             python.append(body)
         elif language == "console":
             for line in body.replace("\\\n", " ").splitlines():
-                if line.startswith("$ quantbot "):
-                    _run(shlex.split(line[2:], comments=True), tmp_path, environment, line)
+                words = shlex.split(line[2:], comments=True) if line.startswith("$ quantbot ") else []
+                if words and page.name in FIRST:
+                    _run(words, tmp_path, environment, line)
+                elif words:
+                    assert main(words[1:]) == 0, f"{line}\n{capsys.readouterr()}"
         elif language == "toml" and (match := re.match(r"# (\w+\.toml)\n", body)):
             (tmp_path / match[1]).write_text(body, encoding="utf-8")
 
