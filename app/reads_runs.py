@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from app import format as fmt
 from app import reads
-from quantbot.errors import InputError
+from quantbot.errors import InputError, QuantBotError
 
 if TYPE_CHECKING:
     from sweeps.retry import Retry
@@ -41,6 +42,22 @@ def log(identity: str) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-_LOG_LINES:])
+
+
+def luck_words(identity: str, mark: int) -> str:
+    """Say in a few words how much of a finished run's best is luck, as the ledger has it within half a minute."""
+    return _luck_words(reads.store_url(), identity, mark)
+
+
+@st.cache_data(max_entries=256, ttl=30, show_spinner=False)
+def _luck_words(url: str, identity: str, mark: int) -> str:
+    try:
+        found = reads.luck(identity, mark)
+    except QuantBotError:
+        return "luck unknown"
+    if found.deflated_sharpe is None or found.luck_line is None:
+        return "luck unknown"
+    return f"deflated {found.deflated_sharpe:.2f}, luck {fmt.signed(found.luck_line, 1)}"
 
 
 def states(identity: str, mark: int) -> dict[str, int]:

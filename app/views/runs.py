@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import format as fmt
-from app import reads
+from app import reads, reads_runs
 from app.views import _parts, _run_details, _url
 from quantbot.errors import QuantBotError
 
@@ -82,6 +82,12 @@ def _live(marked: str) -> None:
         st.caption(f"The newest {_SHOWN} of {fmt.count(len(shown))}; search for others.")
 
 
+_LUCK = (
+    "The probability that the best has a Sharpe ratio above zero, after counting every trial of its strategy on its "
+    "data; and the annual Sharpe ratio that so many would reach on noise."
+)
+
+
 def _open(identity: str) -> None:
     _url.keep("runs", {"run": identity})
 
@@ -113,7 +119,10 @@ def _row(run: RunSummary) -> None:
             st.caption(fmt.plain(f"{run.dataset}, {_parts.listed(run.assets, 'asset')}"))
         with trials:
             _progress(status)
-        best.markdown(fmt.plain(_best(status)))
+        with best.container(gap=None):
+            st.markdown(fmt.plain(_best(status)))
+            if run.state == "done" and status.best_value is not None:
+                st.caption(fmt.plain(reads_runs.luck_words(run.identity, reads.mark_of(status))), help=_LUCK)
         since.caption(fmt.plain(_since(run.submitted_ns)))
         with more, st.popover(":material/more_horiz:", help="Actions"):
             _drawer(run)

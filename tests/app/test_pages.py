@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ def test_runs__lists_every_run_with_its_state(
     assert "3 waiting" in text
     for identity in identities.values():
         assert identity[:12] in text
+    assert len(re.findall(r"deflated [01]\.\d\d, luck \+\d", text)) >= 8  # beside every best that has one
+    assert text.count("luck unknown") + text.count(", luck +") <= 11
 
 
 def test_surface__of_a_partial_run_offers_no_pretence(
