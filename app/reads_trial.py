@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Table = Literal["curves", "orders", "trades"]
 Format = Literal["csv", "parquet"]
-CONFIDENCE = 0.9
 
 
 def curves(identity: str, mark: int, trial: int) -> TrialCurves:
@@ -56,10 +55,11 @@ def intervals(identity: str, mark: int, trial: int) -> Intervals | str:
 @st.cache_resource(max_entries=64, show_spinner="Drawing its bars again")
 def _intervals(url: str, identity: str, mark: int, trial: int) -> Intervals | str:
     from quantbot.selection import bootstrap_intervals
+    from sweeps.assessment import CONFIDENCE, N_DRAWS
 
     path = curves(identity, mark, trial)
     try:
-        return bootstrap_intervals(path.returns, path.periods_per_year, confidence=CONFIDENCE, n_draws=500)
+        return bootstrap_intervals(path.returns, path.periods_per_year, confidence=CONFIDENCE, n_draws=N_DRAWS)
     except InputError as error:
         return str(error)
 
@@ -138,6 +138,7 @@ def paired(places: Sequence[tuple[str, int, int]], second: int) -> Paired | str:
 @st.cache_resource(max_entries=64, show_spinner="Drawing pairs of bars")
 def _paired(url: str, places: tuple[tuple[str, int, int], ...], second: int) -> Paired | str:
     from quantbot.selection.paired import paired_difference
+    from sweeps.assessment import CONFIDENCE
 
     try:
         paths = aligned(places)

@@ -1,10 +1,11 @@
 """What is computed once about the luck of a finished run, beside its rows, and kept with it.
 
-    luck/1/selection.json    the best trial and the plateau: moments of their returns, warnings; overfitting by CSCV
-    luck/1/bootstrap.json    intervals of both, and the reality check; there only where `arch` is installed
+    luck/2/selection.json    the best trial and the plateau: moments of their returns, warnings; overfitting by CSCV
+    luck/2/bootstrap.json    intervals of both, and the reality check; there only where `arch` is installed
 
 Written once, never replaced; the same trials give the same numbers in whatever run, since seeds come from their
-digests. The number in the keys grows when the method changes: runs from before are assessed anew when somebody asks.
+digests. Intervals are drawn as the Trial page draws them, so that a trial has the same one everywhere. The number in
+the keys grows when the method changes: runs from before are assessed anew when somebody asks.
 
 The tests across trials rest on a sample of at most 1,000: of the run's trials on the fold that a best is chosen on,
 those of lowest digest, or all. A best that is not among them is not added: a test knows no luck of trials that are left
@@ -43,7 +44,7 @@ from sweeps.trial_returns import trial_returns
 if TYPE_CHECKING:
     from sweeps.results import Run
 
-SELECTION, BOOTSTRAP = "luck/1/selection.json", "luck/1/bootstrap.json"
+SELECTION, BOOTSTRAP = "luck/2/selection.json", "luck/2/bootstrap.json"
 SAMPLED = 1000
 CONFIDENCE = 0.9
 N_DRAWS = 1000  # of an interval
@@ -74,7 +75,7 @@ class _Sample:
     """Returns of a sample of trials on the judged fold, over the bars of any asset; NaN where a trial has none."""
 
     n_population: int
-    seed: int  # of everything that is drawn: that of the trials, whatever run they are in
+    seed: int  # of the tests across trials: that of the trials, whatever run they are in
     sums: tuple[Floats, Floats, Floats]  # of CSCV's slices
     buckets: Floats
 
@@ -181,18 +182,17 @@ def _selection(run: Run, shown: _Shown, returns: Mapping[int, Floats], sample: _
 
 def _bootstrap(run: Run, shown: _Shown, returns: Mapping[int, Floats], sample: _Sample) -> dict[str, Any]:
     document: dict[str, Any] = {"best": None, "plateau": None, "reality": None, "unknown": {}}
-    seed = sample.seed
     for name, trial in (("best", shown.best), ("plateau", shown.plateau)):
         if trial is None:
             continue
         years = _periods_per_year(run, trial)
         try:
-            found = bootstrap_intervals(returns[trial], years, confidence=CONFIDENCE, n_draws=N_DRAWS, seed=seed)
+            found = bootstrap_intervals(returns[trial], years, confidence=CONFIDENCE, n_draws=N_DRAWS)
             document[name] = asdict(found)
         except InputError as error:
             document["unknown"][f"{name}_interval"] = str(error)
     try:
-        checked = reality_check(np.nan_to_num(sample.buckets), n_draws=_SPA_DRAWS, seed=seed)
+        checked = reality_check(np.nan_to_num(sample.buckets), n_draws=_SPA_DRAWS, seed=sample.seed)
         document["reality"] = asdict(checked)
     except InputError as error:
         document["unknown"]["reality"] = str(error)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+
+from app import format as fmt
+from sweeps.results import open_run
 
 _spec = importlib.util.spec_from_file_location("pages_tests", Path(__file__).with_name("test_pages.py"))
 assert _spec is not None
@@ -158,3 +162,14 @@ def test_compare__adds_and_removes_sides(monkeypatch: pytest.MonkeyPatch, stored
     app.button(key="k.remove.A").click().run()
     assert app.query_params["k.a"] == f"{chosen.identity[:12]}.5"
     assert "k.b" not in app.query_params
+
+
+def test_trial__has_the_interval_that_stands_beside_the_best(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
+    url, identities = stored
+    luck = open_run(url, identities["three"]).luck(compute=False)
+    assert luck.best is not None
+    assert luck.best.interval is not None
+    app = launch(monkeypatch, url, "trial", run=identities["three"], trial=str(luck.best.trial))
+    ends = [fmt.signed(end) for end in (luck.best.interval.low, luck.best.interval.high)]
+    said = words(app).replace("\u00a0", " ").replace("\u202f", " ")
+    assert f"90 % interval {ends[0]} to {ends[1]}" in said, re.findall(r"[^\n]*interval[^\n]*", said)
