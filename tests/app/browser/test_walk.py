@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceW
 Shown = tuple[str, dict[str, str]]
 WALK_S = 60.0  # of clicks, on a machine that has nothing else to do
 PIXELS = "canvas => canvas.toDataURL()"
-PERIOD = "chart => chart.layout.xaxis.range.map(String)"
+PERIOD = "chart => chart.layout?.xaxis?.range?.map(String) ?? null"
 
 
 def params(page: Any) -> dict[str, str]:
@@ -85,10 +85,18 @@ def test_walk__from_a_finished_run_to_its_worst_drawdown_and_out_as_csv(page: An
     page.get_by_text("equals the stored row bit for bit").wait_for()
     settled(page)
     page.get_by_role("radio", name="Drawdowns").or_(page.get_by_role("button", name="Drawdowns")).first.click()
+    chart = page.locator(".js-plotly-plot").first
+    whole = chart.evaluate(PERIOD)
     page.get_by_role("button", name="Zoom there").first.click()
     page.wait_for_url(re.compile(r"[?&]t=\d+-\d+"))
     settled(page)
-    period = page.locator(".js-plotly-plot").first.evaluate(PERIOD)
+    until = time.perf_counter() + 15  # it is drawn some time after the address
+    while (period := chart.evaluate(PERIOD)) in (
+        whole,
+        None,
+    ) and time.perf_counter() < until:
+        page.wait_for_timeout(100)
+    assert period not in (whole, None)
     clicks = time.perf_counter() - began
 
     # ... share it: a colleague sees the same surface and the same period of the same trial ...
