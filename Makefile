@@ -34,7 +34,7 @@ bench-folds: .venv/.extras-dev bench/.env-skfolio/.installed
 	.venv/bin/python bench/folds.py --peer-python bench/.env-skfolio/bin/python --check
 
 bench-cvar: .venv/.extras-dev bench/.env-cvar/.installed
-	.venv/bin/python bench/cvar.py --peer-python bench/.env-cvar/bin/python
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python bench/cvar.py --peer-python bench/.env-cvar/bin/python
 
 bench/.env-%/.installed: bench/requirements-%.txt .venv/.extras-dev
 	.venv/bin/uv venv --quiet --allow-existing bench/.env-$*

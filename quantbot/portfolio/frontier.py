@@ -14,6 +14,8 @@ from quantbot.portfolio.cvar import Optimum, Problem, minimise_cvar
 from quantbot.portfolio.kernels_chain import trace
 from quantbot.portfolio.model import Scenarios, build
 
+_MOST_ROWS = 5_000  # scenarios that are all looked at in every step along the frontier
+
 
 @dataclass(frozen=True)
 class Frontier:
@@ -96,15 +98,11 @@ def efficient_frontier(
 
 def _points(scenarios: Scenarios, beta: float, free: Constraints, targets: Floats) -> list[Optimum]:
     problem = Problem.of(scenarios, beta, replace(free, target_return=float(targets[0])))
-    first, model = problem.solve()
-    if model.chosen is not None:  # only a part of the scenarios has rows, and which depends on the target
-        found = [first]
-        for target in targets[1:]:
-            problem = replace(problem, limits=replace(problem.limits, target_return=float(target)))
-            found.append(problem.solve()[0])
-        return found
-    row = model.names.index("target_return")
+    if len(scenarios.returns) > _MOST_ROWS:  # only a part of them gets rows, and which depends on the target
+        wanted = [replace(problem.limits, target_return=float(target)) for target in targets]
+        return [replace(problem, limits=limits).solve()[0] for limits in wanted]
     model = build(scenarios, beta, problem.limits)
+    row = model.names.index("target_return")
     t = model.tableau
     scale = float(np.abs(scenarios.mean).max()) or 1.0
     sides = (float(scenarios.mean @ model.origin) - targets) / scale
