@@ -9,7 +9,7 @@ from quantbot.lazy import exports
 if TYPE_CHECKING:
     from quantbot.engine import Job, Points, Replay, Rows, get_engine
     from quantbot.errors import QuantBotError
-    from quantbot.market import Bars, Instrument
+    from quantbot.market import Bars, Instrument, Panel
     from quantbot.parameters import Parameter, choice, integer, number
     from quantbot.strategies.contract import Indicator, Strategy, strategy
     from quantbot.strategies.loader import load_strategy
@@ -19,6 +19,7 @@ _HOMES = {
     "Indicator": "quantbot.strategies.contract",
     "Instrument": "quantbot.market",
     "Job": "quantbot.engine",
+    "Panel": "quantbot.market",
     "Parameter": "quantbot.parameters",
     "Points": "quantbot.engine",
     "QuantBotError": "quantbot.errors",
@@ -38,6 +39,7 @@ __all__ = [
     "Indicator",
     "Instrument",
     "Job",
+    "Panel",
     "Parameter",
     "Points",
     "QuantBotError",
