@@ -2,7 +2,9 @@
 
 Streamlit keeps a widget's value in the session; a link, the Back button or a reload changes the address behind its
 back. So every page reads its own keys first, and whenever they are not what it wrote itself last, the address wins.
-Foreign keys are ignored, since going back shows the old page with the new page's keys for a moment.
+But a click may be sent before the browser has taken over what the page wrote last: where a widget was touched since,
+the address that came along is old, and says nothing. Foreign keys are ignored, since going back shows the old page
+with the new page's keys for a moment.
 """
 
 from __future__ import annotations
@@ -36,21 +38,44 @@ def arrive(page: str, keys: Iterable[str], prefixes: Sequence[str] = ()) -> dict
 
     Widgets whose address key differs from what the page wrote last are forgotten, so that they start from the address.
     """
-    found = own_keys(keys, prefixes)
-    written: dict[str, str] = st.session_state.get(f"written {page}", {})
-    view = found or written
-    if view != written:
-        for key in {*view, *written}:
-            if view.get(key) != written.get(key):
-                st.session_state.pop(key, None)
+    written = last_view(page)
+    wanted: dict[str, str] | None = st.session_state.pop(f"wanted {page}", None)
+    if wanted is not None:
+        view = wanted
+    elif _touched(page):
+        view = written
+    else:
+        view = own_keys(keys, prefixes) or written
+    for key in {*view, *written}:
+        if view.get(key) != written.get(key):
+            st.session_state.pop(key, None)
+    _remember(page, view)
     return dict(view)
 
 
 def keep(page: str, view: dict[str, str]) -> None:
     """Write the view into the address, and remember it."""
-    st.session_state[f"written {page}"] = dict(view)
+    _remember(page, view)
     if dict(st.query_params.items()) != view:
         st.query_params.from_dict(view)
+
+
+def turn(page: str, **changes: str | None) -> None:
+    """Let the next run of a page show its last view with these changes; None leaves a key out. For callbacks."""
+    view = {key: value for key, value in (last_view(page) | changes).items() if value is not None}
+    st.session_state[f"wanted {page}"] = view
+    st.query_params.from_dict(view)
+
+
+def _remember(page: str, view: dict[str, str]) -> None:
+    st.session_state[f"written {page}"] = dict(view)
+    st.session_state[f"held {page}"] = {key: st.session_state[key] for key in view if key in st.session_state}
+
+
+def _touched(page: str) -> bool:
+    """Return whether a widget of the page has another value than when its view was remembered."""
+    held: dict[str, Any] = st.session_state.get(f"held {page}", {})
+    return any(key in st.session_state and st.session_state[key] != value for key, value in held.items())
 
 
 def last_view(page: str) -> dict[str, str]:

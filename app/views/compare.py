@@ -132,13 +132,7 @@ def _heads(columns: Sequence[_Column], labels: Sequence[str], texts: Sequence[st
 
 def _write(texts: list[str]) -> None:
     """Put sides into the address; the next run of the page takes them from there."""
-    for key in _sides.KEYS:
-        st.query_params.pop(key, None)
-    st.session_state["written compare"] = {
-        key: text for key, text in _url.last_view("compare").items() if key not in _sides.KEYS
-    }
-    for key, text in _sides.written(texts).items():
-        st.query_params[key] = text
+    _url.turn("compare", **{**dict.fromkeys(_sides.KEYS), **_sides.written(texts)})
 
 
 def _add(texts: Sequence[str]) -> None:

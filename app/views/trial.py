@@ -162,7 +162,7 @@ def _elsewhere(key: str, names: list[str], n_points: int, n_folds: int, place: t
 
 
 def _go(trial: int | None) -> None:
-    st.query_params["trial"] = str(trial)
+    _url.turn("trial", trial=str(trial))
 
 
 # ------------------------------------------------------------------------------------------------------------ replayed
@@ -296,9 +296,9 @@ def _zoom(window: tuple[int, int] | None = None) -> None:
     """Show a period, or all of them; the next run of the page takes it from the address."""
     st.session_state["t.turn"] = st.session_state.get("t.turn", 0) + 1
     if window is None:
-        st.query_params.pop("t", None)
+        _url.turn("trial", t=None)
     else:
-        st.query_params["t"] = f"{max(window[0], 0)}-{window[1]}"
+        _url.turn("trial", t=f"{max(window[0], 0)}-{window[1]}")
 
 
 def _on_dates() -> None:

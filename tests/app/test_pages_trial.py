@@ -35,6 +35,29 @@ def test_trial__shows_every_part_and_keeps_it_in_the_address(monkeypatch: pytest
         assert "nan" not in words(app).lower().split()
 
 
+def test_trial__obeys_a_click_that_was_sent_before_the_browser_had_the_new_address(
+    monkeypatch: pytest.MonkeyPatch, stored: Stored
+) -> None:
+    url, identities = stored
+    app = launch(monkeypatch, url, "trial", run=identities["two"])
+    app.run()
+    before = {key: app.query_params[key] for key in app.query_params if key != "t.part"}
+    app.query_params.clear()
+    app.query_params.update(before)
+    app.button_group(key="t.part").set_value("Drawdowns").run()
+    assert app.query_params["t.part"] == "Drawdowns"
+    app.button(key="t.fall.1").click()
+    app.query_params.update(before | {"t.part": "Months"})
+    app.run()
+    assert "t" in app.query_params
+    assert app.button_group(key="t.part").value == "Drawdowns"
+    app.query_params.clear()  # the Back button: no widget was touched
+    app.query_params.update(before | {"t.part": "Rolling"})
+    app.run()
+    assert app.button_group(key="t.part").value == "Rolling"
+    assert "t" not in app.query_params
+
+
 def test_trial__zooms_to_its_worst_drawdown_and_back(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
     url, identities = stored
     app = launch(monkeypatch, url, "trial", run=identities["two"], **{"t.part": "Drawdowns"})
