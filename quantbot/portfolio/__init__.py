@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from quantbot.lazy import exports
 
 if TYPE_CHECKING:
+    from quantbot.portfolio.allocation import ALLOCATORS, Allocator, allocate
     from quantbot.portfolio.constraints import Constraints, Linear
     from quantbot.portfolio.cvar import Optimum, cvar_of, maximise_return, maximise_utility, minimise_cvar
     from quantbot.portfolio.frontier import Frontier, efficient_frontier
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from quantbot.portfolio.rolling import Rolling, rolling_cvar
 
 _MODULES = {
+    "allocation": ("ALLOCATORS", "Allocator", "allocate"),
     "constraints": ("Constraints", "Linear"),
     "cvar": ("Optimum", "cvar_of", "maximise_return", "maximise_utility", "minimise_cvar"),
     "frontier": ("Frontier", "efficient_frontier"),
@@ -22,12 +24,15 @@ _MODULES = {
 }
 
 __all__ = [
+    "ALLOCATORS",
+    "Allocator",
     "Constraints",
     "Frontier",
     "Linear",
     "Optimum",
     "Rolling",
     "Scenarios",
+    "allocate",
     "cvar_of",
     "efficient_frontier",
     "maximise_return",

@@ -76,6 +76,13 @@ class Scenarios:
         """Mean return of each asset, shape (n_assets,)."""
         return np.asarray(self.probabilities @ self.returns)
 
+    @cached_property
+    def covariance(self) -> Floats:
+        """Covariance of the assets' returns, shape (n_assets, n_assets): of these scenarios, so nothing less than n."""
+        from quantbot.portfolio.kernels_quadratic import covariance
+
+        return covariance(self.returns, self.probabilities, self.mean)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -142,9 +149,9 @@ def build(
         chances = chances / (chances.sum() or 1.0) if sampled else chances
         benchmark = None if benchmark is None else benchmark[chosen]
     n_scenarios = len(returns)
-    asset, begin, length, starts_full = _pieces(limits)
+    asset, begin, length, starts_full = pieces(limits)
     origin = limits.lower
-    names, coefficients, sides, equations = _rows(scenarios, limits, asset, begin + length / 2)
+    names, coefficients, sides, equations = constraint_rows(scenarios, limits, asset, begin + length / 2)
     n_pieces, first = len(asset), len(names)
     rows = np.zeros((first + n_scenarios, n_pieces + 1))
     rows[:first, :-1] = coefficients
@@ -270,7 +277,7 @@ def _tableau(
     )
 
 
-def _pieces(limits: Limits) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.bool_]]:
+def pieces(limits: Limits) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.bool_]]:
     """Return asset, begin, length of each piece, and whether it is full at the start: where nothing is traded."""
     n_assets = len(limits.lower)
     if limits.gross is None and not limits.trades:
@@ -288,7 +295,7 @@ def _pieces(limits: Limits) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[
     return np.array(asset), np.array(begin), np.array(length), np.array(full)
 
 
-def _rows(
+def constraint_rows(
     scenarios: Scenarios, limits: Limits, asset: NDArray[np.int64], middle: Floats
 ) -> tuple[tuple[str, ...], Floats, Floats, NDArray[np.bool_]]:
     """Return names, coefficients over the pieces, right-hand sides and which are equations; the others are ``<=``."""
@@ -317,6 +324,6 @@ def _rows(
     coefficients = np.empty((len(found), len(asset)))
     sides = np.empty(len(found))
     for i, (_, own, side, _) in enumerate(found):
-        scale = float(np.abs(own).max()) or 1.0
+        scale = float(np.abs(own).max(initial=0.0)) or 1.0
         coefficients[i], sides[i] = own / scale, side / scale
     return tuple(name for name, *_ in found), coefficients, sides, np.array([one[3] for one in found], dtype=bool)
