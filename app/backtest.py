@@ -154,7 +154,7 @@ def run_backtest(
     from sweeps.plan import make_plan
     from sweeps.runstore import RunStore
     from sweeps.spec import load_spec
-    from sweeps.task import load_bars
+    from sweeps.task import load_data
 
     plan = make_plan(load_spec(spec_path), root, probe=False)
     chosen = _pick("asset", asset, plan.assets)
@@ -175,7 +175,7 @@ def run_backtest(
     checked = _checked(point, declared)
     settings = {**job.settings, **checked}
     left_out = [axis.name for axis in plan.axes if axis.name not in checked]
-    bars = load_bars(plan, chosen)
+    bars = load_data(plan, chosen)
     job = Job(job.strategy, settings, job.groups, plain_python or plan.plain_python)
     engine.check(job)
     replay = engine.replay(job, bars, where.window(bars.ts_end_ns), {})

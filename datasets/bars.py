@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from datasets.manifest import Manifest, StoredObject, VerifiedObjects, canonical
 from datasets.schema import BarsMeta
 from datasets.store import Store
 from quantbot.errors import CorruptError, DataError, NotFoundError, TooLargeError
-from quantbot.market import BAR_FIELDS, Bars, Floats, Nanoseconds
+from quantbot.market import BAR_FIELDS, Bars, Floats, Nanoseconds, Panel
 from quantbot.parameters import nearest
 
 if TYPE_CHECKING:
@@ -146,6 +146,31 @@ class Dataset:
             periods_per_year=self.meta.periods_per_year,
             **{name: columns[name] for name in BAR_FIELDS},
         )
+
+    def panel(self, assets: Sequence[str] | None = None) -> Panel:
+        """Return the whole history of assets on one clock, verified: raw prices, NaN where an asset has no bar.
+
+        Where the dataset has adjustment factors, the panel has adjusted closes too, and each change of an asset's
+        factor gives so many new units for an old one: holding it then earns its adjusted return. That is exact of a
+        split; of a dividend it means that it is put into the asset that paid it.
+
+        Parameters
+        ----------
+        assets
+            In the order of the columns; all where not said.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such asset; the message names the nearest.
+        CorruptError
+            If a stored object, or what it decodes to, isn't what was written.
+        """
+        from datasets.panels import put_together
+
+        chosen = self.assets if assets is None else tuple(assets)
+        instruments = tuple(self.meta.instrument(asset) for asset in chosen)
+        return put_together(instruments, [self.columns(asset) for asset in chosen], self.meta.periods_per_year)
 
     def columns(self, asset: str) -> BarColumns:
         """Return the raw bars of `asset`: what was written, compared with its digest."""

@@ -7,7 +7,7 @@ know engines only through this file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from quantbot.errors import NotFoundError
 from quantbot.measures import Measure
-from quantbot.parameters import Parameter, Value, nearest
+from quantbot.parameters import Parameter, RowValue, Table, Value, nearest
 from quantbot.strategies.contract import Strategy
 
 
@@ -27,6 +27,9 @@ class TrialStatus(IntEnum):
     OK = 0
     FAILED = 1  # `Rows.reasons` says why; its measures are NaN
     SKIPPED = 2  # never run, since the search did not promote its point; its measures are NaN
+
+
+Tables = Mapping[str, Mapping[str, Mapping[str, RowValue]]]  # by dotted name, by row, by field
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Job:
         "execution.fee_bps"); points override some of them.
     groups
         Measure groups to reduce.
+    assets
+        What a trial of a joint engine may hold, in the order of its data; empty for other engines.
+    tables
+        By dotted name of a declared table ("constraints.groups"), its rows; no point varies them.
     plain_python
         Decide with the strategy's plain Python function in place of the compiled one: slow, same decisions.
     """
@@ -48,6 +55,8 @@ class Job:
     settings: Mapping[str, Value]
     groups: tuple[str, ...] = ("core",)
     plain_python: bool = False
+    assets: tuple[str, ...] = ()
+    tables: Tables = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +128,12 @@ class Replay:
         `return`, `n_bars`, `open` (1 when still open at the end).
     row
         The measures of this trial: bit for bit those of `Engine.run`.
+    assets
+        Of a joint engine, what the trial may hold.
+    by_asset
+        Of a joint engine, by name, shape (n_steps, n_assets) float64: "weight", "pnl", "cost", ...
+    tables
+        Of a joint engine, by name of the table and of the column: "rebalances", "interventions", "contributions", ...
     """
 
     ts_end_ns: NDArray[np.int64]
@@ -126,6 +141,9 @@ class Replay:
     orders: Mapping[str, NDArray[Any]]
     trades: Mapping[str, NDArray[Any]]
     row: Mapping[str, float]
+    assets: tuple[str, ...] = ()
+    by_asset: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -137,8 +155,15 @@ class Engine(Protocol):
         As a spec writes it: "bars".
     dataset_kind
         The kind of dataset whose blocks `run` takes.
+    joint
+        Empty where a trial runs on one asset at a time. Else a trial takes all assets of the spec together, its data
+        are a `quantbot.market.Panel`, and this word stands where others have the asset's name.
+    takes_strategy
+        Whether a spec names a strategy; without one the engine's settings decide.
     sections
         By section of the spec ("execution"), the parameters that a spec may set there.
+    tables
+        By dotted name ("constraints.groups"), the tables that a spec may give there.
     measures
         Every measure it can reduce, in the order in which rows carry them; a measure's group says when.
     default_groups
@@ -150,7 +175,13 @@ class Engine(Protocol):
     @property
     def dataset_kind(self) -> str: ...  # noqa: D102
     @property
+    def joint(self) -> str: ...  # noqa: D102
+    @property
+    def takes_strategy(self) -> bool: ...  # noqa: D102
+    @property
     def sections(self) -> Mapping[str, tuple[Parameter, ...]]: ...  # noqa: D102
+    @property
+    def tables(self) -> Mapping[str, Table]: ...  # noqa: D102
     @property
     def measures(self) -> tuple[Measure, ...]: ...  # noqa: D102
     @property
@@ -184,6 +215,40 @@ class Engine(Protocol):
 
     def memory_bytes(self, job: Job, n_steps: int, n_points: int) -> int:
         """Return an upper bound of what `run` allocates for so many points over so many steps."""
+        ...
+
+    def family(self, settings: Mapping[str, Value], points: Points) -> str:
+        """Return what trials without a strategy are counted under: "portfolio/min_cvar"."""
+        ...
+
+    def sources(self) -> Mapping[str, str]:
+        """Return the versions of installed packages that its results depend on, beyond the numeric profile."""
+        ...
+
+    def problems(
+        self, job: Job, load: Callable[[], Any], windows: Sequence[tuple[int, int]], points: Points
+    ) -> tuple[list[str], list[str]]:
+        """Return what only the data show, before anything runs: refusals, each with its place, and warnings.
+
+        Parameters
+        ----------
+        load
+            Returns the data of a trial.
+        windows
+            Of each fold.
+        """
+        ...
+
+    def seams(self, job: Job, points: Points) -> NDArray[np.int64] | None:
+        """Return, rising from 0, where a block may begin so that no work is done twice; None: anywhere."""
+        ...
+
+    def probe(self, job: Job, data: Any, points: Points) -> tuple[Any, tuple[int, int], Points]:
+        """Return data, window and a few points whose time per bar and point is that of all."""
+        ...
+
+    def nominal_ns(self, job: Job) -> float:
+        """Return the nanoseconds that a bar of one trial is taken to need where nobody measures."""
         ...
 
 

@@ -7,7 +7,7 @@ docs are all derived from these declarations.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -15,6 +15,7 @@ from typing import Literal
 from quantbot.errors import ParameterError
 
 Value = int | float | str
+RowValue = float | tuple[str, ...]
 Kind = Literal["integer", "number", "choice"]
 
 
@@ -85,6 +86,63 @@ class Parameter:
     def _hint(self, value: object) -> str:
         near = get_close_matches(str(value), self.choices, 1)
         return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A declared table of a section: rows of the same fields, by asset or by a name of the user's.
+
+    Attributes
+    ----------
+    by
+        Whether a row is called after an asset, or as its author likes ("name").
+    fields
+        What a row may say, each a number; a row says at least one.
+    lists_assets
+        Whether each row also names the assets that it is about, in a field `assets`.
+    doc
+        One sentence.
+    """
+
+    name: str
+    by: Literal["asset", "name"]
+    fields: tuple[Parameter, ...]
+    lists_assets: bool = False
+    doc: str = ""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The fields' names."""
+        return (*(("assets",) if self.lists_assets else ()), *(field.name for field in self.fields))
+
+    def check(self, row: Mapping[str, object]) -> dict[str, RowValue]:
+        """Return a row's values with their types, or raise `ParameterError` naming the field that is wrong.
+
+        Examples
+        --------
+        >>> Table("groups", "name", (number("high", 1.0, -10, 10, "Most."),), lists_assets=True).check(
+        ...     {"assets": ["KO", "PEP"], "high": 1})
+        {'assets': ('KO', 'PEP'), 'high': 1.0}
+        """
+        made: dict[str, RowValue] = {}
+        for name, value in row.items():
+            if name not in self.known:
+                raise ParameterError(
+                    f"{name} is no field; there are {', '.join(self.known)}{nearest(name, self.known)}"
+                )
+            if name == "assets":
+                if not isinstance(value, (list, tuple)) or not value or not all(isinstance(one, str) for one in value):
+                    raise ParameterError(f"assets must be a list of symbols, at least one; found {value!r}")
+                if twice := [one for one in value if value.count(one) > 1]:
+                    raise ParameterError(f"assets must name each asset once; found {twice[0]!r} twice")
+                made[name] = tuple(value)
+            else:
+                made[name] = float(next(field for field in self.fields if field.name == name).check(value))
+        if self.lists_assets and "assets" not in made:
+            raise ParameterError("assets is required: the symbols that this is about")
+        if not made.keys() - {"assets"}:
+            raise ParameterError(f"at least one of {', '.join(field.name for field in self.fields)} is needed")
+        return made
 
 
 def integer(name: str, default: int, low: float, high: float, doc: str, *, unit: str = "") -> Parameter:

@@ -37,7 +37,7 @@ from quantbot.selection.advice import Evidence, advise
 from quantbot.selection.plateau import nanmedian
 from sweeps.runstore import RunStore, to_json
 from sweeps.surface import CellStatus
-from sweeps.task import judged_folds, load_bars
+from sweeps.task import judged_folds, load_data
 from sweeps.trial_digests import point_words, trial_digests
 from sweeps.trial_returns import trial_returns
 
@@ -261,14 +261,14 @@ def _shown_returns(run: Run, trials: list[int]) -> dict[int, Floats]:
 
 
 def _periods_per_year(run: Run, trial: int) -> float:
-    return float(load_bars(run.plan, run.plan.trial(trial).asset).periods_per_year)
+    return float(load_data(run.plan, run.plan.trial(trial).asset).periods_per_year)
 
 
 def _sampled(run: Run) -> _Sample:
     """Draw the evaluated trials of lowest digest on the judged folds, and run them again."""
     plan, folds = run.plan, judged_folds(run.plan)
     slices = [(asset, fold) for asset in range(len(plan.assets)) for fold in folds]
-    times = [load_bars(plan, plan.assets[asset]).ts_end_ns for asset, _ in slices]
+    times = [load_data(plan, plan.assets[asset]).ts_end_ns for asset, _ in slices]
     windows = [plan.folds[fold].window(own) for (_, fold), own in zip(slices, times, strict=True)]
     n_bars = max(stop - start for start, stop in windows)
     n_most = min(max((_PLAIN_STEPS if plan.plain_python else _STEPS) // max(n_bars, 1), 2), SAMPLED)

@@ -21,7 +21,7 @@ from quantbot.paths import (
     round_trips,
     worst_drawdowns,
 )
-from sweeps.task import load_bars
+from sweeps.task import load_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def curves_of(run: Run, replay: TrialReplay) -> TrialCurves:
     where = run.plan.trial(replay.trial)
     settings = dict(run.plan.settings) | where.settings
     cash = float(settings.get("execution.initial_cash", replay.curves["equity"][0]))
-    return TrialCurves(replay, cash, float(load_bars(run.plan, where.asset).periods_per_year))
+    return TrialCurves(replay, cash, float(load_data(run.plan, where.asset).periods_per_year))
 
 
 def order_frame(replay: TrialReplay) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from quantbot.engine import Engine, engine_names, get_engine
+from quantbot.engine import Engine, Tables, engine_names, get_engine
 from quantbot.errors import InputError, ParameterError, QuantBotError, SpecError
 from quantbot.parameters import Parameter, nearest
 from quantbot.selection.pooling import columns_of
@@ -28,6 +28,13 @@ def declared_settings(engine: Engine, strategy: Strategy | None) -> dict[str, Pa
             name = f"{section}.{parameter.name}"
             declared[name] = replace(parameter, name=name)
     return declared
+
+
+def checked_tables(tables: Mapping[str, Mapping[str, Mapping[str, Any]]], engine: Engine) -> Tables:
+    """Return a spec's tables with the types that the engine declares."""
+    return {
+        name: {row: engine.tables[name].check(fields) for row, fields in rows.items()} for name, rows in tables.items()
+    }
 
 
 def spec_engine(run: Run | None) -> Engine:
@@ -66,9 +73,10 @@ def declaration_problems(parts: Mapping[str, Any], engine: Engine, strategy: Str
     declared = declared_settings(engine, strategy)
     search: Search = parts.get("search", Search())
     yield from _section_problems(parts.get("sections", {}), engine, declared)
-    yield from _parameter_problems(parts.get("parameters", {}), declared, strategy, search)
+    yield from _table_problems(parts.get("tables", {}), engine)
+    yield from _parameter_problems(parts.get("parameters", {}), declared, engine, strategy, search)
     yield from _search_problems(search, parts.get("folds", Folds()))
-    if strategy is not None and search.where:
+    if search.where and (strategy is not None or not engine.takes_strategy):
         yield from _where_problems(search.where, declared)
     measures, objective = parts.get("measures", Measures()), parts.get("objective", Objective())
     yield from _measure_problems(measures, objective, engine)
@@ -92,8 +100,21 @@ def _section_problems(
                 yield f"{section}.{name}: {_without_name(error, f'{section}.{name}')}"
 
 
+def _table_problems(tables: Mapping[str, Mapping[str, Any]], engine: Engine) -> Iterator[str]:
+    for name, rows in tables.items():
+        for row, fields in rows.items():
+            try:
+                engine.tables[name].check(fields)
+            except ParameterError as error:
+                yield f"{name}.{row[:80]}: {error}"
+
+
 def _parameter_problems(
-    parameters: Mapping[str, AxisForm], declared: Mapping[str, Parameter], strategy: Strategy | None, search: Search
+    parameters: Mapping[str, AxisForm],
+    declared: Mapping[str, Parameter],
+    engine: Engine,
+    strategy: Strategy | None,
+    search: Search,
 ) -> Iterator[str]:
     if len(parameters) > MAX_PARAMETERS:
         yield f"parameters: {len(parameters):,} of them, {MAX_PARAMETERS} are the most"
@@ -101,7 +122,7 @@ def _parameter_problems(
     for name, form in parameters.items():
         if name in declared:
             yield from _form_problems(form, declared[name], search)
-        elif strategy is not None or "." in name:
+        elif strategy is not None or "." in name or not engine.takes_strategy:
             own = f"{strategy.name} and the engine have" if strategy else "the engine has"
             near = nearest(name[:80], declared)
             yield f"parameters.{name[:80]}: {own} no such setting; known are {_listed(declared)}{near}"

@@ -35,7 +35,7 @@ from sweeps.ledger_sums import open_entry, sums, sums_key
 from sweeps.looks import hidden_trials, is_locked
 from sweeps.runstore import RunStore, to_json
 from sweeps.surface import CellStatus
-from sweeps.task import load_bars
+from sweeps.task import load_data
 from sweeps.trial_digests import point_words, trial_digests
 from sweeps.trial_returns import trial_returns
 
@@ -256,7 +256,7 @@ def _encoded(run: Run, skipped: NDArray[np.bool_] | None, looked: bool) -> bytes
 def _n_sampled(plan: Plan) -> int:
     if not plan.plain_python:
         return SAMPLED
-    longest = max(len(load_bars(plan, asset)) for asset in plan.assets)
+    longest = max(len(load_data(plan, asset)) for asset in plan.assets)
     return min(max(PLAIN_STEPS // max(longest, 1), 8), SAMPLED)
 
 
@@ -273,7 +273,7 @@ def _evaluated(
     digests, ratios, low, indices = [], [], [], []
     for number in range(len(plan.assets) * len(plan.folds)):
         asset, fold = divmod(number, len(plan.folds))
-        window = plan.folds[fold].window(load_bars(plan, plan.assets[asset]).ts_end_ns)
+        window = plan.folds[fold].window(load_data(plan, plan.assets[asset]).ts_end_ns)
         here = number * plan.n_points + np.flatnonzero(evaluated[number * plan.n_points :][: plan.n_points])
         if window[1] - window[0] < 2 or not len(here):
             continue  # without a return nothing was seen

@@ -27,7 +27,7 @@ from quantbot.engine import Points, TrialStatus, get_engine
 from quantbot.errors import InputError, NotFoundError, RunError
 from sweeps.executors.base import Executor, error_of
 from sweeps.runstore import SHORT, RunStore, to_json
-from sweeps.task import judged_folds, load_bars, objective, prepared, run_points, warm
+from sweeps.task import judged_folds, load_data, objective, prepared, run_points, warm
 from sweeps.trial_digests import point_words
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def run_resample(root_url: str, identity: str, folder: str, method: Method, bloc
     columns = {axis: column[chosen] for axis, column in known_plan(run, plan).points.columns.items()}
     best = None
     for asset in plan.assets:
-        bars = _resampled(load_bars(plan, asset), method, block, identity, index)
+        bars = _resampled(load_data(plan, asset), method, block, identity, index)
         for fold in judged_folds(plan):
             window = plan.folds[fold].window(bars.ts_end_ns)
             if window[1] - window[0] < 2:
@@ -200,7 +200,7 @@ def _points(root_url: str, identity: str) -> NDArray[np.int64]:
     run = RunStore(open_store(root_url), identity)
     plan = known_plan(run, run.plan())
     n_bars = sum(
-        int(np.ptp(plan.folds[fold].window(load_bars(plan, asset).ts_end_ns)))
+        int(np.ptp(plan.folds[fold].window(load_data(plan, asset).ts_end_ns)))
         for asset in plan.assets
         for fold in judged_folds(plan)
     )
@@ -215,7 +215,7 @@ def _mean_block(plan: Plan, asked: float | None) -> float:
         if not 1 <= asked <= 10_000:
             raise InputError(f"the mean block must be from 1 to 10,000 bars, was {asked}")
         return float(asked)
-    return float(round(max(len(load_bars(plan, asset)) for asset in plan.assets) ** 0.2))
+    return float(round(max(len(load_data(plan, asset)) for asset in plan.assets) ** 0.2))
 
 
 def _judged(run: Run, method: Method, block: float, bests: list[float | None]) -> NullTest:
@@ -241,3 +241,8 @@ def _check(run: Run, n: int, method: str) -> None:
         raise InputError(f"n must be from 1 to {MOST:,} resamples, was {n}")
     if get_engine(run.plan.engine).dataset_kind != "bars":
         raise RunError(f"a noise test resamples bars; engine {run.plan.engine} runs on other data")
+    if run.plan.members:
+        raise RunError(
+            f"a noise test asks whether a rule foretells one asset's next bar; engine {run.plan.engine} weighs many "
+            "assets by their risk, which resampled bars would keep. `quantbot sweep show` has the other tests of luck"
+        )

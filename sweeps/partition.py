@@ -5,25 +5,24 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.engine import Engine, Job, Points
 from quantbot.errors import InputError, TooLargeError
-from quantbot.market import BAR_FIELDS, Bars
+from quantbot.market import BAR_FIELDS
 
-NOMINAL_NS = 1.0  # a bar-step without a probe: between the kernels' best and what rich measure groups take
-NOMINAL_PLAIN_NS = 5_000.0  # the same in plain Python
 MOST_POINTS = 65_536  # of one block: its rows stay near 10 MB
 _NOMINAL_WORKERS = 8
 _NOMINAL_MEMORY = 2 * 2**30
 _BLOCKS_PER_WORKER = 4  # so that the last blocks to finish leave no worker idle for long
 _SHORTEST_SECONDS = 0.05  # below it a block's own overhead is what one would divide
 _LANES = 64  # blocks hold whole groups of lanes, whatever the kernel's width
-_PROBE_BARS, _PROBE_POINTS, _PROBE_SECONDS = 20_000, 256, 0.05
+_PROBE_SECONDS = 0.05
 _BYTES_PER_BAR = 8 * (len(BAR_FIELDS) + 2)  # time and adjustment too
 
 
@@ -54,16 +53,12 @@ class Machine:
         return cls(workers, memory_bytes or max(physical // 2 // workers, 256 * 2**20))
 
 
-def probe_ns(engine: Engine, job: Job, bars: Bars, points: Points) -> float:
+def probe_ns(engine: Engine, job: Job, data: Any, points: Points) -> float:
     """Return the nanoseconds that one bar of one trial takes, measured on a short run.
 
     The first run warms caches and is not counted; the engine has compiled before (`Engine.check`).
     """
-    n_bars, n_points = (200, 2) if job.plain_python else (_PROBE_BARS, _PROBE_POINTS)
-    start = max(0, len(bars) - n_bars)
-    part = replace(bars, **{name: getattr(bars, name)[start:] for name in ("ts_end_ns", *BAR_FIELDS)})
-    few = points[:n_points]
-    window = (0, len(part))
+    part, window, few = engine.probe(job, data, points)
     engine.run(job, part, window, few)
     best, spent = math.inf, 0.0
     while spent < _PROBE_SECONDS:
@@ -71,12 +66,12 @@ def probe_ns(engine: Engine, job: Job, bars: Bars, points: Points) -> float:
         engine.run(job, part, window, few)
         seconds = time.perf_counter() - began
         best, spent = min(best, seconds), spent + max(seconds, 1e-4)
-    return max(best * 1e9 / (len(part) * len(few)), 1e-3)
+    return max(best * 1e9 / ((window[1] - window[0]) * len(few)), 1e-3)
 
 
-def data_bytes(n_bars: int) -> int:
-    """Return the decoded bytes of one asset's bars."""
-    return n_bars * _BYTES_PER_BAR
+def data_bytes(n_bars: int, n_assets: int = 1) -> int:
+    """Return the decoded bytes of the bars of one asset, or of many together."""
+    return n_bars * _BYTES_PER_BAR * n_assets
 
 
 def points_per_block(
@@ -131,11 +126,15 @@ def points_per_block(
 
 def memory_bytes(engine: Engine, job: Job, n_bars: int, n_points: int) -> int:
     """Return an upper bound of what one block needs: bars as read and as decoded, and the engine's own state."""
-    return 2 * data_bytes(n_bars) + engine.memory_bytes(job, n_bars, n_points)
+    return 2 * data_bytes(n_bars, max(len(job.assets), 1)) + engine.memory_bytes(job, n_bars, n_points)
 
 
 def block_starts(
-    n_points: int, n_groups: int, size: int, point_starts: NDArray[np.int64] | None = None
+    n_points: int,
+    n_groups: int,
+    size: int,
+    point_starts: NDArray[np.int64] | None = None,
+    seams: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Return the first trial of each block and, last, the number of trials.
 
@@ -143,16 +142,23 @@ def block_starts(
     ----------
     point_starts
         Points at which a block begins whatever its size, and, last, the number of points; 0 and that where not said.
+    seams
+        Points, from 0 rising, at which a block should begin: each is moved back to the nearest, by less than `size`.
 
     Examples
     --------
     >>> block_starts(5, 2, 2).tolist()
     [0, 2, 4, 5, 7, 9, 10]
+    >>> block_starts(6, 1, 4, seams=np.array([0, 3])).tolist()
+    [0, 3, 6]
     """
     if not size >= 1:
         raise InputError(f"block_points must be at least 1, was {size}")
     starts = np.array([0, n_points]) if point_starts is None else point_starts
     within = np.concatenate([np.arange(*part, size, dtype=np.int64) for part in pairwise(starts.tolist())])
+    if seams is not None:
+        before = seams[np.searchsorted(seams, within, side="right") - 1]
+        within = np.union1d(starts[:-1], np.where(within - before < size, before, within))
     groups = np.arange(n_groups, dtype=np.int64) * n_points
     return np.append((groups[:, None] + within).ravel(), n_groups * n_points)
 

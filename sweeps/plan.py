@@ -15,11 +15,9 @@ from quantbot.engine import Engine, Job, Points, get_engine
 from quantbot.errors import CorruptError, NotFoundError, TooLargeError
 from quantbot.parameters import Value
 from sweeps.adaptive import searcher
-from sweeps.declared import load_declared
+from sweeps.declared import checked_tables, load_declared
 from sweeps.identity import numeric_profile, run_identity
 from sweeps.partition import (
-    NOMINAL_NS,
-    NOMINAL_PLAIN_NS,
     Machine,
     block_starts,
     data_bytes,
@@ -55,6 +53,10 @@ class Plan:
         The spec as TOML; `spec` parses it.
     engine
         Name of the engine.
+    assets
+        What a trial runs on, one each; of a joint engine its one word for them all.
+    members
+        The assets that each trial of a joint engine takes together; empty for other engines.
     settings
         A value for every setting of strategy and engine; points override those that vary.
     where
@@ -98,6 +100,7 @@ class Plan:
     searcher: Mapping[str, str] = field(default_factory=dict)
     plain_python: bool = False
     warnings: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
     @cached_property
     def spec(self) -> Spec:
@@ -170,7 +173,8 @@ class Plan:
     def _job(self) -> Job:
         from quantbot.strategies.loader import load_bundle
 
-        return Job(load_bundle(self.bundle), self.settings, self.groups, self.plain_python)
+        tables = checked_tables(self.spec.tables, get_engine(self.engine))
+        return Job(load_bundle(self.bundle), self.settings, self.groups, self.plain_python, self.members, tables)
 
     def to_bytes(self) -> bytes:
         """Return this plan as JSON: the same plan gives the same bytes on every machine.
@@ -210,6 +214,7 @@ class Plan:
             "estimate": asdict(self.estimate),
             "plain_python": self.plain_python,
             "warnings": list(self.warnings),
+            **({"members": list(self.members)} if self.members else {}),
         }
         return json.dumps(document, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 
@@ -264,6 +269,7 @@ class Plan:
                 searcher=document.get("searcher", {}),
                 plain_python=document["plain_python"],
                 warnings=tuple(document["warnings"]),
+                members=tuple(document.get("members", ())),
             )
             starts = plan.block_starts
             if starts[0] != 0 or starts[-1] != plan.n_trials or np.any(np.diff(starts) < 1):
@@ -316,16 +322,20 @@ def make_plan(
     TooLargeError
         If the plan can't fit: too many trials, or a block larger than a worker's memory.
     """
-    from quantbot.strategies.loader import bundle
+    from quantbot.strategies.loader import load_bundle
 
     engine = get_engine(spec.run.engine)
-    strategy = load_declared(spec.reference)
+    strategy = load_declared(spec.reference) if engine.takes_strategy else None
     settings = resolve_settings(spec, engine, strategy)
     groups = _groups(spec, engine)
-    job = Job(strategy, settings.values, groups, spec.strategy.plain_python)
     axes, points, axis_warnings = settings.points(spec, max_trials)
+    sources = _sources(spec, engine, settings.values, points)
 
     source = open_source(spec, root, engine)
+    job = Job(
+        strategy or load_bundle(sources), settings.values, groups, spec.plain_python, source.members,
+        checked_tables(spec.tables, engine),
+    )  # fmt: skip
     phases = Phases.plan(spec.search, points.n_points, source.folds)
     if len(phases) > 1:
         guide_fold(source.folds)  # refuses folds that leave nothing to learn from
@@ -344,19 +354,19 @@ def make_plan(
     refused, warm_up_warnings = warm_up_problems(axes, settings, source.bars_until_end())
     require(refused)
     engine.check(job)
+    refused, data_warnings = engine.problems(job, source.first, source.windows(source.assets[0]), known)
+    require(refused)
 
     windows = source.window_sizes()
-    ns = NOMINAL_PLAIN_NS if job.plain_python else NOMINAL_NS
-    if probe:
-        ns = probe_ns(engine, job, source.dataset.bars(source.assets[0]), known)
+    ns = probe_ns(engine, job, source.first(), known) if probe else engine.nominal_ns(job)
     machine = Machine.here(workers, memory_limit_bytes, nominal=not probe)
     longest = max(n_bars.values())
     size = points_per_block(engine, job, n_known, windows.size, longest, int(windows.max()), ns, block_seconds, machine)
+    seams = engine.seams(job, points) if block_points is None and n_known == points.n_points else None
     if block_points is not None:
         size = min(block_points, n_known)
     measures = tuple(measure.name for measure in engine.measures if measure.group in (*groups, "hold"))
     n_steps = int((windows.sum(axis=0) * n_evaluated).sum())
-    sources = replace(bundle(spec.reference), reference=spec.strategy.name)  # not where it lies on this machine
     return Plan(
         identity=run_identity(spec, sources, source.dataset.version),
         spec_toml=spec.to_toml(),
@@ -374,19 +384,29 @@ def make_plan(
         measures=measures,
         bundle=sources,
         profile=numeric_profile(),
-        block_starts=block_starts(points.n_points, windows.size, size, phases.point_starts),
+        block_starts=block_starts(points.n_points, windows.size, size, phases.point_starts, seams),
         estimate=Estimate(
             core_seconds=n_steps * ns * 1e-9,
-            memory_bytes=memory_bytes(engine, job, longest, size),
-            data_bytes=data_bytes(longest),
+            memory_bytes=memory_bytes(engine, job, longest, size if seams is None else 2 * size),
+            data_bytes=data_bytes(longest, max(len(source.members), 1)),
             rows_bytes=n_trials * (8 * len(measures) + 1),
             n_bars=n_steps,
         ),
         n_known=n_known,
         searcher=searcher(spec.search),
-        plain_python=spec.strategy.plain_python,
-        warnings=(*settings.warnings, *axis_warnings, *source.warnings, *warm_up_warnings),
+        plain_python=spec.plain_python,
+        warnings=(*settings.warnings, *axis_warnings, *source.warnings, *warm_up_warnings, *data_warnings),
+        members=source.members,
     )
+
+
+def _sources(spec: Spec, engine: Engine, settings: Mapping[str, Value], points: Points) -> SourceBundle:
+    """Return the strategy's sources, or what stands for them where the engine decides."""
+    from quantbot.strategies.loader import bundle, engine_bundle
+
+    if spec.strategy is None:
+        return engine_bundle(engine.family(settings, points), engine.sources())
+    return replace(bundle(spec.reference), reference=spec.strategy.name)  # not where it lies on this machine
 
 
 def _groups(spec: Spec, engine: Engine) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import date
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from quantbot.engine import Engine
 from quantbot.errors import SpecError
 from quantbot.parameters import nearest
 from sweeps.sections import (
@@ -46,7 +47,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "measures": Measures,
     "objective": Objective,
 }
-_REQUIRED = "data", "strategy"
+_MOST_ROWS = 10_000  # of one table
 _SCALAR: TypeAdapter[Any] = TypeAdapter(Scalar)
 _FORM_KEYS: dict[type[Section], set[str]] = {form: set(form.model_fields) for form in (Values, Range, Interval)}
 
@@ -131,19 +132,23 @@ class Reading:
             self.problems += error.problems
             return None
 
-    def read(self, engine_sections: Iterable[str]) -> None:
+    def read(self, engine: Engine) -> None:
         """Read everything but [run]."""
-        own = list(engine_sections)
+        own = list(engine.sections)
+        required = ("data", "strategy") if engine.takes_strategy else ("data",)
         self._version()
         self._unknown([*_SECTIONS, "version", "parameters", *own])
         for name, model in _SECTIONS.items():
-            if name in self.document and name != "run":
+            if name == "strategy" and name in self.document and not engine.takes_strategy:
+                self.problems.append(f"strategy: engine {engine.name} decides by its own settings; leave it out")
+            elif name in self.document and name != "run":
                 self._section(name, model)
-            elif name in _REQUIRED:
+            elif name in required:
                 self.problems.append(f"{name}: is required; add a [{name}] table")
         self.parts["parameters"] = self._parameters(own)
+        self.parts["tables"] = {name: rows for name in engine.tables if (rows := self._rows(name))}
         self.parts["sections"] = {
-            name: values for name in own if name in self.document and (values := self._values(name))
+            name: values for name in own if name in self.document and (values := self._values(name, engine.tables))
         }
 
     def _version(self) -> None:
@@ -210,10 +215,30 @@ class Reading:
             return None
         return made
 
-    def _values(self, name: str) -> dict[str, Any]:
+    def _values(self, name: str, tables: Container[str]) -> dict[str, Any]:
         table = self._table(name) or {}
-        values = {key: self._scalar(f"{name}.{key[:80]}", value) for key, value in table.items()}
+        values = {
+            key: self._scalar(f"{name}.{key[:80]}", value)
+            for key, value in table.items()
+            if f"{name}.{key}" not in tables
+        }
         return {key: value for key, value in values.items() if value is not None}
+
+    def _rows(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the rows of a table within a section, each a table itself; what they hold is checked elsewhere."""
+        section, _, key = name.partition(".")
+        whole = self.document.get(section)
+        rows = whole.get(key, {}) if isinstance(whole, dict) else {}
+        if not isinstance(rows, dict):
+            self.problems.append(f"{name}: must be a table ([{name}]), found {show(rows)}")
+            return {}
+        if len(rows) > _MOST_ROWS:
+            self.problems.append(f"{name}: must have at most {_MOST_ROWS:,} rows, found {len(rows):,}")
+            return {}
+        for row, fields in rows.items():
+            if not isinstance(fields, dict):
+                self.problems.append(f"{name}.{row[:80]}: must be a table such as {{ ... }}, found {show(fields)}")
+        return {row: fields for row, fields in rows.items() if isinstance(fields, dict)}
 
     def _scalar(self, place: str, value: Any) -> Any:
         try:

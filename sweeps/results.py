@@ -30,7 +30,7 @@ from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
 from sweeps.status import RunStatus, RunSummary, list_runs, run_status
 from sweeps.surface import CellStatus, Geometry, How, Plane, Plateau, nanmedian, plane, plateau
 from sweeps.table import Table
-from sweeps.task import judged_folds, load_bars
+from sweeps.task import judged_folds, load_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -417,7 +417,7 @@ class Run:
             raise InputError(f"trial {trial} tests a locked holdout; `quantbot sweep unlock {self.short}` shows it")
         if where.point_index >= self.plan.n_known:
             raise NotFoundError(f"the point of trial {trial} is not chosen yet: the search has not come that far")
-        bars = load_bars(self.plan, where.asset)
+        bars = load_data(self.plan, where.asset)
         engine = get_engine(self.plan.engine)
         found = engine.replay(self.plan.job(), bars, where.fold.window(bars.ts_end_ns), where.settings)
         equal, mismatch = self._compare(trial, found.row)

@@ -95,6 +95,8 @@ def _condition(chosen: Mapping[str, NDArray[Any]], names: list[str]) -> str:
 
 
 def _assets(run: Run, trials: NDArray[np.int64]) -> list[str]:
+    if run.plan.members:
+        return list(run.plan.members)
     per_asset = run.plan.n_points * len(run.plan.folds)
     return [run.plan.assets[index] for index in np.unique(trials // per_asset).tolist()]
 

@@ -48,7 +48,7 @@ class Settings:
         return axes, grid_points(axes, spec.search.where, constants=self.values, limit=limit), warnings
 
 
-def resolve_settings(spec: Spec, engine: Engine, strategy: Strategy) -> Settings:
+def resolve_settings(spec: Spec, engine: Engine, strategy: Strategy | None) -> Settings:
     """Resolve what a checked spec sets.
 
     Raises

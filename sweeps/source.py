@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,11 @@ class Source:
     Attributes
     ----------
     assets
-        In the dataset's order, whatever the spec's.
+        What a trial runs on, one each, in the dataset's order, whatever the spec's; of a joint engine its one word.
     times
         By asset, the ends of all its bars.
+    members
+        The assets that each trial of a joint engine takes together; empty for other engines.
     """
 
     dataset: Dataset
@@ -41,20 +44,33 @@ class Source:
     folds: tuple[Fold, ...]
     times: Mapping[str, Nanoseconds]
     warnings: tuple[str, ...]
+    members: tuple[str, ...] = ()
 
     @property
     def root_url(self) -> str:
         """The store that holds the dataset."""
         return str(self.dataset.root.url)
 
+    def first(self) -> Any:
+        """Return the data of the first trials: the bars of one asset, or a joint engine's panel."""
+        return self._first
+
+    @cached_property
+    def _first(self) -> Any:
+        return self.dataset.panel(self.members) if self.members else self.dataset.bars(self.assets[0])
+
+    def windows(self, asset: str) -> list[tuple[int, int]]:
+        """Return the half-open range of an asset's bars in each fold."""
+        return [fold.window(self.times[asset]) for fold in self.folds]
+
     def window_sizes(self) -> NDArray[np.int64]:
         """Return the number of bars of each asset in each fold, shape (n_assets, n_folds)."""
-        windows = [[fold.window(self.times[asset]) for fold in self.folds] for asset in self.assets]
+        windows = [self.windows(asset) for asset in self.assets]
         return np.array([[stop - start for start, stop in row] for row in windows], dtype=np.int64)
 
     def bars_until_end(self) -> dict[str, int]:
         """Return by asset the bars up to the end of the period, history included."""
-        return {asset: max(fold.window(self.times[asset])[1] for fold in self.folds) for asset in self.assets}
+        return {asset: max(stop for _, stop in self.windows(asset)) for asset in self.assets}
 
 
 def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
@@ -74,10 +90,13 @@ def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
         raise SpecError(
             f"data.dataset: engine {engine.name} needs {engine.dataset_kind}, {dataset.name} has {dataset.kind}"
         )
-    assets = _assets(spec.data.assets, dataset)
+    assets = chosen = _assets(spec.data.assets, dataset)
     times = {asset: dataset.times(asset) for asset in assets}
+    _check_tables(spec, engine, chosen)
     start_ns, end_ns = _period(spec.data, times, dataset.meta.zone)
     all_times = _all_times(list(times.values()))
+    if engine.joint:
+        assets, times = (engine.joint,), {engine.joint: all_times}
     folds = make_folds(spec.folds, all_times, start_ns, end_ns, dataset.meta.zone)
     if spec.search.method == "halving":
         folds = (*folds, *rung_folds(spec.search, folds, all_times))
@@ -93,7 +112,23 @@ def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
     repeated = len(spec.data.assets or ()) - len(set(spec.data.assets or ()))
     if repeated:
         warnings.append(f"data.assets: {repeated:,} repeated, each counts once")
-    return Source(dataset, assets, folds, times, tuple(warnings))
+    return replace(source, warnings=tuple(warnings), members=chosen if engine.joint else ())
+
+
+def _check_tables(spec: Spec, engine: Engine, chosen: Sequence[str]) -> None:
+    """Refuse tables that name assets which the run has not."""
+    problems = []
+    for name, rows in spec.tables.items():
+        declared = engine.tables[name]
+        for row, fields in rows.items():
+            named = [row] if declared.by == "asset" else fields.get("assets", ())
+            problems += [
+                f"{name}.{row[:80]}: {asset[:80]!r} is not among the run's assets{nearest(asset[:80], chosen)}"
+                for asset in named
+                if asset not in chosen
+            ]
+    if problems:
+        raise SpecError(problems[:20] + [f"... and {len(problems) - 20:,} more assets"] * (len(problems) > 20))
 
 
 def _assets(wanted: Sequence[str] | None, dataset: Dataset) -> tuple[str, ...]:

@@ -70,18 +70,23 @@ class Spec(Section):
     ----------
     parameters
         By setting: one value, or the axis over which it varies.
+    strategy
+        None where the engine takes none.
     sections
         The engine's own sections, such as "execution": one value for each setting named.
+    tables
+        The engine's own tables by dotted name, such as "constraints.groups": by row, its fields.
     """
 
     version: Literal[1]
     run: Run = Run()
     data: Data
-    strategy: StrategyChoice
+    strategy: StrategyChoice | None = None
     parameters: dict[str, AxisForm] = Field(default_factory=dict)
     search: Search = Search()
     folds: Folds = Folds()
     sections: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
+    tables: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     measures: Measures = Measures()
     objective: Objective = Objective()
     _folder: Path | None = PrivateAttr(default=None)
@@ -96,13 +101,19 @@ class Spec(Section):
         """The run's name; made of strategy and dataset where the spec gives none."""
         if self.run.name is not None:
             return self.run.name
-        words = f"{self.strategy.name.rpartition(':')[2]}-{self.data.dataset.partition('@')[0].rpartition('/')[2]}"
+        what = self.strategy.name.rpartition(":")[2] if self.strategy is not None else self.run.engine
+        words = f"{what}-{self.data.dataset.partition('@')[0].rpartition('/')[2]}"
         return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-._")[:128] or "run"
 
     @property
     def reference(self) -> str:
-        """The strategy's reference, a file's path resolved beside the spec where it is there."""
-        return strategy_reference(self.strategy.name, self._folder)
+        """The strategy's reference, a file's path resolved beside the spec where it is there; empty without one."""
+        return strategy_reference(self.strategy.name, self._folder) if self.strategy is not None else ""
+
+    @property
+    def plain_python(self) -> bool:
+        """Whether the strategy's plain Python function decides."""
+        return self.strategy is not None and self.strategy.plain_python
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Spec) and self.model_dump() == other.model_dump()
@@ -112,8 +123,11 @@ class Spec(Section):
 
     def to_document(self) -> dict[str, Any]:
         """Return what a TOML file of this spec holds, as plain dictionaries; defaults are left out."""
-        document = self.model_dump(exclude_none=True, exclude_defaults=True, exclude={"sections"})
+        document = self.model_dump(exclude_none=True, exclude_defaults=True, exclude={"sections", "tables"})
         document |= {section: dict(values) for section, values in self.sections.items() if values}
+        for name, rows in self.tables.items():
+            section, _, table = name.partition(".")
+            document[section] = document.get(section, {}) | {table: {row: dict(own) for row, own in rows.items()}}
         return {"version": self.version, **document}
 
     def to_toml(self) -> str:
@@ -139,8 +153,13 @@ class Spec(Section):
         document["parameters"] = {
             name: canonical_axis(form, self.search.method) for name, form in self.parameters.items()
         }
+        for name in self.tables:
+            section, _, table = name.partition(".")
+            for row in document[section][table].values():
+                row.update({field: sorted(value) for field, value in row.items() if isinstance(value, (list, tuple))})
         for section, values in self.sections.items():  # what an axis overrides plays no part
             kept = {name: value for name, value in values.items() if f"{section}.{name}" not in self.parameters}
+            kept |= {name: rows for name, rows in document[section].items() if f"{section}.{name}" in self.tables}
             if kept:
                 document[section] = kept
             else:
@@ -151,7 +170,7 @@ class Spec(Section):
             document["data"]["assets"] = sorted(set(self.data.assets))
         if self.measures.groups is not None:
             document["measures"]["groups"] = sorted(set(self.measures.groups))
-        path, colon, function = self.strategy.name.rpartition(":")
+        path, colon, function = (self.strategy.name if self.strategy is not None else "").rpartition(":")
         if path.endswith(".py"):
             document["strategy"]["name"] = f"{PurePath(path).name}{colon}{function}"
         return json.dumps(_plain(document), sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
@@ -193,7 +212,7 @@ def parse_spec(document: str | bytes | Mapping[str, Any], *, source: str = "spec
     engine = reading.attempt(lambda: spec_engine(reading.parts.get("run")))
     if engine is None:  # nothing else can be told apart without it
         raise SpecError(reading.problems, source)
-    reading.read(engine.sections)
+    reading.read(engine)
     strategy = None
     if "strategy" in reading.parts:
         name = reading.parts["strategy"].name
@@ -205,7 +224,7 @@ def parse_spec(document: str | bytes | Mapping[str, Any], *, source: str = "spec
 def read_stored_spec(text: str) -> Spec:
     """Read a spec that was checked when its plan was made; its strategy's file need not be here any more."""
     reading = Reading(_table(text, "stored spec"))
-    reading.read(spec_engine(reading.parts.get("run")).sections)
+    reading.read(spec_engine(reading.parts.get("run")))
     return _assembled(reading, "stored spec", None)
 
 

@@ -98,15 +98,15 @@ def compute(root_url: str, identity: str, block: Block) -> tuple[Rows, float]:
 
     with _LOCK:
         plan, engine, job = _prepare(root_url, identity)
-        bars = _bars(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, block.asset)
-    window = block.fold.window(bars.ts_end_ns)
+        data = _data(plan, block.asset)
+    window = block.fold.window(data.ts_end_ns)
     points, promoted = points_of(RunStore(open_store(root_url), identity), plan, block)
     began = time.thread_time()
     if promoted is None:
-        rows = run_points(engine, job, bars, window, points, plan.measures)
+        rows = run_points(engine, job, data, window, points, plan.measures)
     else:
         chosen = Points(int(promoted.sum()), {name: column[promoted] for name, column in points.columns.items()})
-        found = run_points(engine, job, bars, window, chosen, plan.measures) if len(chosen) else None
+        found = run_points(engine, job, data, window, chosen, plan.measures) if len(chosen) else None
         rows = _spread(found, promoted, plan.measures)
     spent = time.thread_time() - began
     if tuple(rows.measures) != plan.measures or len(rows) != block.n_trials:
@@ -130,10 +130,19 @@ def prepared(root_url: str, identity: str) -> tuple[Plan, Engine, Job]:
         return _prepare(root_url, identity)
 
 
-def load_bars(plan: Plan, asset: str) -> Any:
-    """Return the bars of one of the plan's assets, verified, and remembered by this process."""
+def load_data(plan: Plan, asset: str) -> Any:
+    """Return the data of one of the plan's assets, or of a joint engine's all, verified, remembered by this process."""
     with _LOCK:
-        return _bars(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, asset)
+        return _data(plan, asset)
+
+
+def load_times(plan: Plan, asset: str) -> NDArray[np.int64]:
+    """Return the ends of the bars that `load_data` would give; an asset's prices need not be read for it."""
+    from datasets.catalog import open_version
+
+    if plan.members:
+        return np.asarray(load_data(plan, asset).ts_end_ns)
+    return open_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version).times(asset)
 
 
 def objective(plan: Plan) -> tuple[str, int]:
@@ -200,6 +209,18 @@ def check_bits(plan: Plan) -> None:
         )
 
 
+def _data(plan: Plan, asset: str) -> Any:
+    where = plan.dataset_root_url, plan.dataset_name, plan.dataset_version
+    return _panel(*where, plan.members) if plan.members else _bars(*where, asset)
+
+
+@lru_cache(maxsize=1)
+def _panel(root_url: str, name: str, version: str, assets: tuple[str, ...]) -> Any:
+    from datasets.catalog import open_version
+
+    return open_version(root_url, name, version).panel(assets)
+
+
 @lru_cache(maxsize=_KEPT_BARS)
 def _bars(root_url: str, name: str, version: str, asset: str) -> Any:
     from datasets.catalog import open_version
@@ -208,11 +229,11 @@ def _bars(root_url: str, name: str, version: str, asset: str) -> Any:
 
 
 def run_points(
-    engine: Engine, job: Job, bars: Any, window: tuple[int, int], points: Points, measures: tuple[str, ...]
+    engine: Engine, job: Job, data: Any, window: tuple[int, int], points: Points, measures: tuple[str, ...]
 ) -> Rows:
     """Run the points; where the engine raises, halve them until it is one that fails, and say so in its row."""
     try:
-        return engine.run(job, bars, window, points)
+        return engine.run(job, data, window, points)
     except NOT_A_TRIALS_FAULT:
         raise
     except Exception as error:
@@ -221,8 +242,8 @@ def run_points(
             text = " ".join(str(error).split())
             return Rows(values, np.array([TrialStatus.FAILED], np.uint8), {0: f"{type(error).__name__}: {text}"})
     middle = len(points) // 2
-    first = run_points(engine, job, bars, window, points[:middle], measures)
-    second = run_points(engine, job, bars, window, points[middle:], measures)
+    first = run_points(engine, job, data, window, points[:middle], measures)
+    second = run_points(engine, job, data, window, points[middle:], measures)
     return Rows(
         {name: np.concatenate([first.measures[name], second.measures[name]]) for name in measures},
         np.concatenate([first.status, second.status]),

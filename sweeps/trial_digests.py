@@ -49,13 +49,15 @@ def trial_digests(plan: Plan, words: Digests, asset: str, window: tuple[int, int
     window
         Half-open range of the asset's bars.
     """
-    document = {
+    document: dict[str, Any] = {
         "strategy": plan.bundle.digest,
         "engine": plan.engine,
         "data": plan.dataset_version,
         "asset": asset,
         "window": [int(bar) for bar in window],
     }
+    if plan.members:
+        document |= {"members": sorted(plan.members), "tables": plan.job().tables}
     text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     return _mixed(words + np.frombuffer(hashlib.sha256(text).digest()[:8], _WORD).astype(np.uint64))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.engine import Engine, Job, Points, get_engine
-from sweeps.task import NOT_A_TRIALS_FAULT, load_bars
+from sweeps.task import NOT_A_TRIALS_FAULT, load_data
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -58,7 +58,7 @@ def trial_returns(plan: Plan, trials: NDArray[np.int64]) -> Iterator[Returns]:
     slices, points = np.divmod(np.asarray(trials, np.int64), plan.n_points)
     for number in np.unique(slices).tolist():
         asset, fold = divmod(number, len(plan.folds))
-        bars = load_bars(plan, plan.assets[asset])
+        bars = load_data(plan, plan.assets[asset])
         start, stop = plan.folds[fold].window(bars.ts_end_ns)
         if stop - start < 1:
             continue

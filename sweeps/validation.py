@@ -21,10 +21,9 @@ from quantbot.errors import InputError
 from quantbot.selection.pooling import columns_of, pool
 from sweeps.splits import FoldSplits, splits_of
 from sweeps.surface import plateau
-from sweeps.task import load_bars
+from sweeps.task import load_data, load_times
 
 if TYPE_CHECKING:
-    from datasets.bars import Dataset
     from sweeps.plan import Plan
     from sweeps.results import Run
 
@@ -227,7 +226,7 @@ def out_of_sample(run: Run, validation: Validation, paths: Sequence[int] | None 
 
 def _returns(plan: Plan, asset: str, fold: int, points: list[int]) -> tuple[NDArray[np.int64], dict[int, Floats]]:
     """Return the ends of a fold's bars, and by point the return of each bar."""
-    bars = load_bars(plan, asset)
+    bars = load_data(plan, asset)
     window = plan.folds[fold].window(bars.ts_end_ns)
     chosen = plan.points.take(np.asarray(points, np.int64))
     found = get_engine(plan.engine).returns(plan.job(), bars, window, chosen)
@@ -298,20 +297,15 @@ class _Rows:
 
     @cached_property
     def _n_bars(self) -> NDArray[np.int64]:
-        times = self._dataset.times(self._asset)
-        windows = [fold.window(times) for fold in self._run.plan.folds]
+        windows = [fold.window(load_times(self._run.plan, self._asset)) for fold in self._run.plan.folds]
         return np.array([stop - start for start, stop in windows], np.int64)
 
     @cached_property
     def _bars_per_year(self) -> float:
-        return float(self._dataset.meta.periods_per_year)
-
-    @cached_property
-    def _dataset(self) -> Dataset:
         from datasets.catalog import open_version
 
         plan = self._run.plan
-        return open_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version)
+        return float(open_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version).meta.periods_per_year)
 
 
 def _along(table: _Rows, splits: FoldSplits, chosen: NDArray[np.int64], *, refuse: bool) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +23,14 @@ from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
 from quantbot.errors import DataError, InputError, ParameterError
 from quantbot.market import BAR_FIELDS, Bars, Floats
 from quantbot.measures import Measure
-from quantbot.parameters import Parameter, Value, nearest
+from quantbot.parameters import Parameter, Table, Value, nearest
 from quantbot.strategies.contract import POSITION, Strategy
 
 RETURNS_BYTES = 32 * 2**20  # of per-bar returns that lie in memory at once, when a tail is asked for
 FEW = 8  # so many trials are faster one by one than as a batch of lanes
+NOMINAL_NS = 1.0  # a bar-step that nobody measured
+NOMINAL_PLAIN_NS = 5_000.0  # the same in plain Python
+PROBE_BARS, PROBE_POINTS = 20_000, 256
 
 Indices = NDArray[np.intp]
 Words = tuple[tuple[str, Value], ...]
@@ -38,7 +41,10 @@ class BarEngine:
 
     name = "bars"
     dataset_kind = "bars"
+    joint = ""
+    takes_strategy = True
     sections: Mapping[str, tuple[Parameter, ...]] = {SECTION: EXECUTION}
+    tables: Mapping[str, Table] = {}
     measures: tuple[Measure, ...] = row_measures.MEASURES
     default_groups: tuple[str, ...] = ("core", "path", "trades")
 
@@ -93,6 +99,34 @@ class BarEngine:
         returns = 2 * min((n_points + LANES) * 8 * n_steps, RETURNS_BYTES + LANES * 8 * n_steps)
         total = 2 * series + 4 * n_series * 8 * n_steps + lanes + 8 * TILE * LANES * (n_series + 1)
         return total + (returns if "tail" in job.groups else 0)
+
+    def family(self, settings: Mapping[str, Value], points: Points) -> str:
+        """Every trial has a strategy: this is never asked."""
+        raise NotImplementedError("trials of the bar engine are counted under their strategy")
+
+    def sources(self) -> Mapping[str, str]:
+        """Return nothing: the engine's own source and the numeric profile say it all."""
+        return {}
+
+    def problems(
+        self, job: Job, load: Callable[[], Any], windows: Sequence[tuple[int, int]], points: Points
+    ) -> tuple[list[str], list[str]]:
+        """Return nothing: what data can show of windows, `sweeps.settings` says from the number of bars."""
+        return [], []
+
+    def seams(self, job: Job, points: Points) -> None:
+        """Blocks may begin anywhere."""
+
+    def probe(self, job: Job, data: Bars, points: Points) -> tuple[Bars, tuple[int, int], Points]:
+        """Return the last bars and the first points: a bar of a trial takes about the same everywhere."""
+        n_bars, n_points = (200, 2) if job.plain_python else (PROBE_BARS, PROBE_POINTS)
+        start = max(0, len(data) - n_bars)
+        part = replace(data, **{name: getattr(data, name)[start:] for name in ("ts_end_ns", *BAR_FIELDS)})
+        return part, (0, len(part)), points[:n_points]
+
+    def nominal_ns(self, job: Job) -> float:
+        """Return nanoseconds between the kernels' best and what rich measure groups take."""
+        return NOMINAL_PLAIN_NS if job.plain_python else NOMINAL_NS
 
 
 @dataclass(frozen=True)

@@ -70,15 +70,29 @@ def rolling_cvar(
     >>> found.ends.tolist(), found.weights.shape
     ([50, 55, 60], (3, 3))
     """
-    whole = Scenarios.of(returns)
-    values = whole.returns
+    values = Scenarios.of(returns).returns
     if not 1 <= window <= len(values) or step < 1:
         raise InputError(f"window must be from 1 to {len(values)} and step at least 1, were {window} and {step}")
     begins = np.arange(0, len(values) - window + 1, step, dtype=np.int64)
+    return Rolling(begins + window, tuple(windows_cvar(values, window, begins, beta, constraints)))
+
+
+def windows_cvar(
+    returns: Floats, window: int, begins: NDArray[np.int64], beta: float, constraints: Constraints | None
+) -> list[Optimum]:
+    """Return the portfolio of least CVaR of each window, as `rolling_cvar`, of windows that begin anywhere.
+
+    Parameters
+    ----------
+    returns
+        Shape (n_periods, n_assets), C-contiguous, finite within the windows.
+    begins
+        Shape (n_windows,), rising: the first period of each window; not empty.
+    """
     found: list[Optimum] = []
     while len(found) < len(begins):
-        found += _chain(values, window, begins[len(found) :], beta, constraints)
-    return Rolling(begins + window, tuple(found))
+        found += _chain(returns, window, begins[len(found) :], beta, constraints)
+    return found
 
 
 def _chain(

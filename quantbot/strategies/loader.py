@@ -11,7 +11,8 @@ import hashlib
 import json
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -55,7 +56,8 @@ class SourceBundle:
     Attributes
     ----------
     reference
-        As the user wrote it; no part of the digest.
+        As the user wrote it; no part of the digest. Of the kind "engine", which has no strategy, what its trials are
+        counted under: "portfolio/min_cvar".
     entry, function
         The module that holds the strategy, and its name there.
     files
@@ -66,7 +68,7 @@ class SourceBundle:
     """
 
     reference: str
-    kind: Literal["shipped", "module", "file"]
+    kind: Literal["shipped", "module", "file", "engine"]
     entry: str
     function: str
     files: Mapping[str, str]
@@ -92,7 +94,7 @@ class SourceBundle:
             document = json.loads(text)
             digest = document.pop("digest")
             bundle = cls(**document)
-            whole = digest == bundle.digest and bundle.kind in ("shipped", "module", "file")
+            whole = digest == bundle.digest and bundle.kind in ("shipped", "module", "file", "engine")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptError(f"no strategy bundle: {type(error).__name__}: {error}") from error
         if not whole or not all(_FILE.fullmatch(path) for path in bundle.files):
@@ -139,6 +141,28 @@ def bundle(reference: str) -> SourceBundle:
     return _bundled(reference, "module", _module(place), function)
 
 
+def engine_bundle(reference: str, versions: Mapping[str, str]) -> SourceBundle:
+    """Return what stands for the sources where the engine decides by its own settings.
+
+    Parameters
+    ----------
+    versions
+        Of the installed distributions that the engine's results depend on.
+    """
+    return SourceBundle(reference, "engine", "", "", {}, dict(versions))
+
+
+def distribution_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of installed distributions; those that are not installed are left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def load_bundle(bundle: SourceBundle) -> Strategy:
     """Return the strategy that `bundle` carries, imported from the bundle's own text.
 
@@ -149,6 +173,8 @@ def load_bundle(bundle: SourceBundle) -> Strategy:
         bundle was made with.
     """
     _check_same(bundle)
+    if bundle.kind == "engine":
+        return Strategy(bundle.reference, _undecided, (), {}, "The engine decides by its own settings.")
     module_name = bundle.entry
     if bundle.entry.partition(".")[0] != OURS:
         module_name = f"{imports.publish(bundle.digest, bundle.files)}.{bundle.entry}"
@@ -158,6 +184,10 @@ def load_bundle(bundle: SourceBundle) -> Strategy:
         imports.forget(bundle.digest)
         raise StrategyError(_import_failure(bundle, error)) from error
     return _declared(vars(module), bundle)
+
+
+def _undecided() -> float:
+    raise StrategyError("this engine takes no strategy, so there is no function that decides")
 
 
 def _bundled(reference: str, kind: Literal["shipped", "module", "file"], entry: Module, function: str) -> SourceBundle:
@@ -219,6 +249,8 @@ def _check_same(bundle: SourceBundle) -> None:
                 f" {', '.join(changed)} differ; install that version of QuantBot, or submit the run again"
             )
         versions = here.versions
+    elif bundle.kind == "engine":
+        versions = distribution_versions(bundle.versions)
     else:
         versions = installed_versions(bundle.files)
     for name, wanted in bundle.versions.items():

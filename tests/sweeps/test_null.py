@@ -108,11 +108,11 @@ def test_null__of_a_large_sweep_takes_a_sample_of_points_and_the_real_best_of_th
 
 
 def test_null__keeps_assets_together(small: Any, root: Store) -> None:
-    from sweeps.task import load_bars
+    from sweeps.task import load_data
 
     plan = driven(small, root).plan
-    made = [null._resampled(load_bars(plan, asset), "bootstrap", 5.0, plan.identity, 0) for asset in plan.assets]
-    real = [load_bars(plan, asset) for asset in plan.assets]
+    made = [null._resampled(load_data(plan, asset), "bootstrap", 5.0, plan.identity, 0) for asset in plan.assets]
+    real = [load_data(plan, asset) for asset in plan.assets]
     both = [np.corrcoef([np.diff(np.log(bars.close)) for bars in pair])[0, 1] for pair in (made, real)]
     assert both[0] == pytest.approx(both[1], abs=0.1)
 

@@ -14,7 +14,7 @@ from quantbot.errors import InputError
 from sweeps.executors import serial
 from sweeps.results import Run, open_run
 from sweeps.run import drive
-from sweeps.task import load_bars
+from sweeps.task import load_data
 from sweeps.validation import along_paths, out_of_sample, validate
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ def store(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def returns_of(run: Run, asset: str, folds: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Lay the returns of all points end to end over some folds: the slow, obvious twin."""
-    bars = load_bars(run.plan, asset)
+    bars = load_data(run.plan, asset)
     engine, job = get_engine(run.plan.engine), run.plan.job()
     windows = [run.plan.folds[fold].window(bars.ts_end_ns) for fold in folds]
     return np.concatenate([engine.returns(job, bars, window, run.plan.points) for window in windows], axis=1)
@@ -76,7 +76,7 @@ def test_paths__are_the_chosen_points_replayed_over_every_test_bar_once(store: S
     found = validate(run, asset="AAA")
     paths = out_of_sample(run, found)
     assert len(paths) == {"holdout": 1, "walk_forward": 1, "kfold": 1, "cpcv": 5}[method]
-    times = load_bars(run.plan, "AAA").ts_end_ns
+    times = load_data(run.plan, "AAA").ts_end_ns
     tested = [fold.window(times) for fold in run.plan.folds if fold.role == "test"]
     bars = np.concatenate([times[slice(*window)] for window in tested])
     sharpes = along_paths(run, found)
