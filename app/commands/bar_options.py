@@ -59,6 +59,7 @@ _CSV: Mapping[str, tuple[Any, Any]] = {
     "thousands": _option(str, "--thousands", "CHARACTER", "Separator of thousands; default: none is accepted.", ""),
     "delimiter": _option(_Text, "--delimiter", "CHARACTER", "Between fields; default: as found."),
     "encoding": _option(str, "--encoding", "NAME", "Of the text.", "utf-8"),
+    "wide": _option(bool, "--wide", None, "One column of closes for each symbol, named by it, beside the time.", False),
     "header": _option(bool, "--header/--no-header", None, "Whether the first line names the columns.", True),
 }
 

@@ -30,6 +30,7 @@ Paths = Annotated[
         "quantbot ingest csv mine/spx SPX.csv --calendar XNYS --zone America/New_York",
         "quantbot ingest csv mine/eurusd eurusd.csv --time ts --stamp start --interval 1min --zone UTC",
         "quantbot ingest csv mine/us all.csv --symbol-column ticker --zone UTC --repair sort,drop_duplicates",
+        "quantbot ingest csv mine/sp500 closes.csv.gz --wide --calendar XNYS --zone America/New_York",
     ),
 )
 @takes_bar_options(text=True)

@@ -138,6 +138,12 @@ def _check(sources: Sequence[Source], options: BarOptions, tell: Progress) -> Ch
     )
     if options.periods_per_year is None and stamped.sessions is None and interval.ns < 7 * DAY_NS:
         report = _remark_short_history(report, columns)
+    if options.wide:
+        text = (
+            "bars are closes alone: open, high and low are the close, volume is 0; limits that look at them see nothing"
+        )
+        remark = Finding("*", "close_only", "info", sum(len(bars) for bars in columns.values()), text)
+        report = replace(report, findings=(*report.findings, remark))
     return Checked(columns, meta, report)
 
 

@@ -59,6 +59,22 @@ def choose_columns(source: str, headings: Sequence[str] | None, n_columns: int, 
     return chosen
 
 
+def choose_time(source: str, headings: Sequence[str], options: BarOptions) -> int:
+    """Give the position of the time's column: the one that is named, else the one that is called so.
+
+    Raises
+    ------
+    DataError
+        If there is none, or more than one.
+    """
+    named = options.columns.get("time")
+    at = _usual(source, "time", headings) if named is None else _named(source, "time", named, headings)
+    if at is None:
+        wanted = "time" if named is None else f"time ({named!r}{nearest(str(named), list(headings))})"
+        raise DataError(f"{source} has no column for {wanted}; name it with columns={{'time': ...}}")
+    return at
+
+
 def _by_position(source: str, n_columns: int, options: BarOptions) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for role, named in options.columns.items():

@@ -21,6 +21,7 @@ from datasets.ingest.columns import choose_columns
 from datasets.ingest.files import list_files, stem, unpacked
 from datasets.ingest.options import BarOptions
 from datasets.ingest.table import Chunk, Lines, Problems, place
+from datasets.ingest.wide import tall, wide_columns
 from quantbot.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class _Layout:
     n_columns: int
     positions: Mapping[str, int]
     names: Mapping[str, str]
+    wide: bool = False
 
 
 def _layout(path: Path, head: str, line: int, options: BarOptions) -> _Layout:
@@ -131,6 +133,9 @@ def _layout(path: Path, head: str, line: int, options: BarOptions) -> _Layout:
     if len(fields) > MAX_COLUMNS:
         raise DataError(f"{path} has {len(fields):,} columns; at most {MAX_COLUMNS:,} are read")
     headings = [field.strip() for field in fields] if options.header else None
+    if options.wide:
+        positions = wide_columns(str(path), headings or [], options)
+        return _Layout(delimiter, len(fields), positions, {"time": (headings or [])[positions["time"]]}, wide=True)
     positions = choose_columns(str(path), headings, len(fields), options)
     names = {role: headings[at] if headings and headings[at] else f"column {at}" for role, at in positions.items()}
     return _Layout(delimiter, len(fields), positions, names)
@@ -268,7 +273,11 @@ def _chunks(path: Path, block: bytes, n_before: int, layout: _Layout, problems: 
     n_rows = len(columns["time"])
     if n_rows:
         lines = _line_numbers(block, n_before, n_rows, layout)
-        yield Chunk(str(path), "line", columns, layout.names, lines)
+        chunk = Chunk(str(path), "line", columns, layout.names, lines)
+        if layout.wide:
+            yield from tall(chunk)
+        else:
+            yield chunk
 
 
 def _split(block: bytes, layout: _Layout) -> dict[str, pa.Array]:

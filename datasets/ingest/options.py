@@ -145,6 +145,9 @@ class BarOptions:
         ``.`` or ``,``; and the separator of thousands, by default none is accepted.
     delimiter
         Of CSV files; None takes the one of ``, ; tab |`` that the first line has.
+    wide
+        Whether a CSV file has one column of closes for each symbol, named by it, beside the time: bars are then of the
+        close alone (open, high and low are it, volume is 0), and an empty field is no bar.
     header
         Whether the first line of a CSV file names the columns; without it `columns` gives positions.
     encoding
@@ -182,6 +185,7 @@ class BarOptions:
     decimal: str = "."
     thousands: str = ""
     delimiter: str | None = None
+    wide: bool = False
     header: bool = True
     encoding: str = "utf-8"
     time_format: str | None = None
@@ -200,6 +204,10 @@ class BarOptions:
         object.__setattr__(self, "repair", (repair,) if isinstance(repair, str) else tuple(self.repair))
         for role in self.columns:
             _known("columns", role, ROLES)
+        if self.wide and (not self.header or self.symbol or set(self.columns) - {"time"}):
+            raise InputError(
+                "wide: the first line names the symbols, so header, symbol and other columns can't be said"
+            )
         for policy in self.repair:
             _known("repair", policy, tuple(POLICIES))
         for group in _EXCLUSIVE:
