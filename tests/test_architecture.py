@@ -28,7 +28,13 @@ HOMES = {
     "pydantic": ("sweeps/spec.py", "sweeps/sections.py", "sweeps/reading.py"),
     "sqlalchemy": ("datasets/ingest/sql.py",),
     "exchange_calendars": ("datasets/calendars.py",),
-    "arch": ("datasets/demo.py", "quantbot/selection/bootstrap.py", "quantbot/selection/paired.py"),
+    "arch": (
+        "datasets/demo.py",
+        "quantbot/risk/garch.py",
+        "quantbot/risk/scenarios.py",
+        "quantbot/selection/bootstrap.py",
+        "quantbot/selection/paired.py",
+    ),
     "optuna": ("sweeps/bayes.py",),
 }
 FORBIDDEN_CALLS = {"eval", "exec"}
