@@ -30,8 +30,8 @@ HOMES = {
     "exchange_calendars": ("datasets/calendars.py",),
     "arch": (
         "datasets/demo.py",
+        "quantbot/risk/blocks.py",
         "quantbot/risk/garch.py",
-        "quantbot/risk/scenarios.py",
         "quantbot/selection/bootstrap.py",
         "quantbot/selection/paired.py",
     ),

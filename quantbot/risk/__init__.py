@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING
 from quantbot.lazy import exports
 
 if TYPE_CHECKING:
+    from quantbot.risk.contributions import (
+        ContributionIntervals,
+        Contributions,
+        contribution_intervals,
+        diversification_ratio,
+        incremental_risk,
+        risk_contributions,
+    )
     from quantbot.risk.factors import FactorFit, regress
     from quantbot.risk.scenarios import (
         SCENARIO_PARAMETERS,
@@ -18,6 +26,10 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "contributions": (
+        "ContributionIntervals", "Contributions", "contribution_intervals", "diversification_ratio", "incremental_risk",
+        "risk_contributions",
+    ),
     "factors": ("FactorFit", "regress"),
     "scenarios": (
         "SCENARIO_PARAMETERS", "SCENARIOS", "ScenarioMethod", "make_scenarios", "principal_factors", "seed_of",
@@ -27,11 +39,17 @@ _MODULES = {
 __all__ = [
     "SCENARIOS",
     "SCENARIO_PARAMETERS",
+    "ContributionIntervals",
+    "Contributions",
     "FactorFit",
     "ScenarioMethod",
+    "contribution_intervals",
+    "diversification_ratio",
+    "incremental_risk",
     "make_scenarios",
     "principal_factors",
     "regress",
+    "risk_contributions",
     "seed_of",
 ]
 

@@ -20,6 +20,7 @@ from quantbot.errors import InputError
 from quantbot.market import Floats
 from quantbot.parameters import Parameter, Value, choice, integer, nearest, number
 from quantbot.portfolio.model import Scenarios
+from quantbot.risk.blocks import arch_bootstrap, block_length
 from quantbot.risk.garch import fit_garch
 from quantbot.risk.student import LEAST_DEGREES, MOST_DEGREES, fit_student_t
 
@@ -182,13 +183,20 @@ def _exponential(history: History, settings: Mapping[str, Any], _: np.random.Gen
 
 
 def _stationary(history: History, settings: Mapping[str, Any], rng: np.random.Generator) -> tuple[Floats, None]:
-    length = _block_length(history.returns, settings["block_length"], "stationary")
-    return _drawn(_arch().StationaryBootstrap(length, history.returns, seed=rng), history, settings), None
+    length = _length(history, settings, "stationary")
+    return _drawn(arch_bootstrap().StationaryBootstrap(length, history.returns, seed=rng), history, settings), None
 
 
 def _blocks(history: History, settings: Mapping[str, Any], rng: np.random.Generator) -> tuple[Floats, None]:
-    length = round(_block_length(history.returns, settings["block_length"], "circular"))
-    return _drawn(_arch().CircularBlockBootstrap(max(length, 1), history.returns, seed=rng), history, settings), None
+    length = round(_length(history, settings, "circular"))
+    return _drawn(
+        arch_bootstrap().CircularBlockBootstrap(max(length, 1), history.returns, seed=rng), history, settings
+    ), None
+
+
+def _length(history: History, settings: Mapping[str, Any], kind: str) -> float:
+    asked: float = settings["block_length"]
+    return max(asked, 1.0) if asked else block_length(history.returns.mean(axis=1), kind)
 
 
 def _drawn(sampler: Any, history: History, settings: Mapping[str, Any]) -> Floats:
@@ -214,16 +222,6 @@ def compound(returns: Floats, horizon: int) -> Floats:
     n_whole = len(returns) // horizon
     folded = 1.0 + returns[: n_whole * horizon].reshape(n_whole, horizon, -1)
     return np.asarray(folded.prod(axis=1) - 1.0)
-
-
-def _block_length(returns: Floats, asked: float, kind: str) -> float:
-    if asked:
-        return max(asked, 1.0)
-    mean = returns.mean(axis=1)
-    if len(mean) < 10 or not mean.var() > 0:
-        return 1.0
-    found = float(_arch().optimal_block_length(mean)[kind].iloc[0])
-    return min(max(found, 1.0), len(mean) / 3.0) if np.isfinite(found) else 1.0
 
 
 def _filtered(history: History, settings: Mapping[str, Any], rng: np.random.Generator) -> tuple[Floats, None]:
@@ -275,14 +273,6 @@ def principal_factors(returns: Floats, n_factors: int) -> Floats:
     chosen = directions[:n_factors]
     signs = np.where(chosen.sum(axis=1) < 0, -1.0, 1.0)
     return np.asarray(returns @ (chosen * signs[:, None]).T)
-
-
-def _arch() -> Any:
-    try:
-        import arch.bootstrap
-    except ImportError as error:
-        raise InputError("bootstrap scenarios need the package arch: pip install 'quantbot[stats]'") from error
-    return arch.bootstrap
 
 
 _REGISTERED = (
