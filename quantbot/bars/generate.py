@@ -296,7 +296,7 @@ class _Writer:
         def over_tile(body: list[str], first: str = "0") -> list[str]:
             return [f"for b in range({first}, size_of_tile):", *_indented(1, body)]
 
-        kept = [f"tile[b + {1 if same else 2}] = 1.0 if holds else 0.0", "held = holds", "idle = idle and not holds"]
+        kept = [f"tile[b + {1 if same else 2}] = 1.0 if holds else 0.0", "held = holds", "idle = idle & (not holds)"]
         warm = ["warm = t >= warm_from[0]"]
         lines = ["tile[0] = 1.0 if held else 0.0", "idle = not held"]
         if not same:

@@ -70,7 +70,7 @@ def shared_decide():
         wanted = -1.0 if wanted < -1.0 else wanted
     wanted = 1.0 if wanted > 1.0 else wanted
     holds = wanted == 1.0
-    unfit = unfit or not (holds or wanted == 0.0)
+    unfit = unfit | (not (holds | (wanted == 0.0)))  # `or` would keep the loop scalar
     if RECORD:
         step_target[t] = wanted
 

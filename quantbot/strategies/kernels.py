@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from quantbot.kernels import jit
+from quantbot.kernels import inlined, jit
 from quantbot.market import Floats
 from quantbot.strategies.fingerprint import attributes, is_ours, plain, references
-from quantbot.strategies.kernels_scan import WIDTH, prefix_sums, suffix_sums
+from quantbot.strategies.kernels_scan import WIDTH, joined_means, prefix_sums, suffix_sums
 
 LONG = 12  # windows from which it pays to add four values at a time
 AHEAD = 2**62 - 1  # an index masked with it can't be negative: no test for Python's counting from the end
@@ -82,6 +82,16 @@ def is_compilable(function: FunctionType) -> bool:
     return top not in {"numpy", "math", "numba", "builtins", "scipy"}
 
 
+@inlined
+def _block_sums(values: Floats, at: int, size: int, first: float, end: float, heads: Floats, tails: Floats) -> None:
+    """Write the sums over a block's heads about its first value, and over its tails about its last."""
+    head = 0.0
+    back = 0.0
+    for i in range(0, size, WIDTH):  # both chains of additions at once
+        head = prefix_sums(values, at + i, first, head, heads, i)
+        back = suffix_sums(values, at + size - WIDTH - i, end, back, tails, size - i)
+
+
 @jit
 def mean(values: Floats, window: int, out: Floats) -> None:
     """Write the mean of the last `window` values."""
@@ -102,21 +112,19 @@ def mean(values: Floats, window: int, out: Floats) -> None:
         first = values[start & AHEAD]
         end = values[(start + size - 1) & AHEAD]
         step = last - first
-        source, at = values, start
-        if start == 0 or start + window + WIDTH > n:
+        if start > 0 and start + window + WIDTH <= n:
+            _block_sums(values, start, size, first, end, heads, fresh)
+            for i in range(0, size, WIDTH):  # what is written too far, the next block writes again
+                rest = float(window - 1 - i)
+                joined_means(tails, i + 1 + WIDTH, heads, i, step, rest, first, share, out, start + i)
+        else:
             whole[WIDTH : WIDTH + size] = values[start : start + size]
-            source, at = whole, WIDTH
-        head = 0.0
-        back = 0.0
-        for i in range(0, size, WIDTH):  # both chains of additions at once
-            head = prefix_sums(source, at + i, first, head, heads, i)
-            back = suffix_sums(source, at + size - WIDTH - i, end, back, fresh, size - i)
-        if start > 0:
-            for i in range(size):
+            _block_sums(whole, WIDTH, size, first, end, heads, fresh)
+            for i in range(size if start > 0 else 0):
                 joined = tails[(i + 1 + WIDTH) & AHEAD] + step * (window - 1 - i) + heads[i]
                 out[(start + i) & AHEAD] = first + joined * share
-        elif size == window:
-            out[window - 1] = first + heads[window - 1] * share
+            if start == 0 and size == window:
+                out[window - 1] = first + heads[window - 1] * share
         tails, fresh = fresh, tails
         last = end
 
