@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app import format as fmt
-from quantbot.engine import Job, Replay, get_engine
+from quantbot.engine import Replay, get_engine
 from quantbot.errors import InputError, NotFoundError, ParameterError
 from quantbot.measures import Measure
 from quantbot.parameters import Parameter, Value, nearest
@@ -85,13 +85,16 @@ class Backtest:
 
     def written(self, measure: Measure) -> str:
         """Write one measure by its declaration; what is undefined says why."""
-        no_trades = self.replay.row.get("n_trades", len(self.replay.trades["pnl"])) == 0
+        no_trades = self.replay.row.get("n_trades", len(self.replay.orders["bar"])) == 0
         reason = "no trades" if no_trades and not measure.name.startswith(_HOLD) else fmt.UNDEFINED
         return fmt.measure(self.replay.row[measure.name], measure, currency=self.currency, reason=reason)
 
     def counts(self) -> str:
         """Say how many orders and trades there were."""
         n_orders, n_trades = len(self.replay.orders["bar"]), len(self.replay.trades["pnl"])
+        if self.replay.assets:
+            n_decisions = len(self.replay.tables["decisions"]["bar"])
+            return f"{fmt.plural(n_orders, 'order')}, {fmt.plural(n_decisions, 'decision')}"
         still_open = int(np.count_nonzero(self.replay.trades["open"]))
         tail = f", {still_open} still open at the end" if still_open else ""
         return f"{fmt.plural(n_orders, 'order')}, {fmt.plural(n_trades, 'trade')}{tail}"
@@ -175,16 +178,16 @@ def run_backtest(
     checked = _checked(point, declared)
     settings = {**job.settings, **checked}
     left_out = [axis.name for axis in plan.axes if axis.name not in checked]
-    bars = load_data(plan, chosen)
-    job = Job(job.strategy, settings, job.groups, plain_python or plan.plain_python)
+    data = load_data(plan, chosen)
+    job = replace(job, settings=settings, plain_python=plain_python or plan.plain_python)
     engine.check(job)
-    replay = engine.replay(job, bars, where.window(bars.ts_end_ns), {})
+    replay = engine.replay(job, data, where.window(data.ts_end_ns), {})
     shown = {axis.name: settings[axis.name] for axis in plan.axes} | checked
     return Backtest(
         name=plan.spec.name,
         strategy=job.strategy.name,
         dataset=f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}",
-        currency=bars.instrument.currency,
+        currency=data.currency,
         asset=chosen,
         fold=where,
         settings=settings,

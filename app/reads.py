@@ -444,7 +444,8 @@ def _replay(url: str, identity: str, mark: int, trial: int) -> tuple[TrialReplay
 
 def currency(plan: Plan, asset: str | None = None) -> str:
     """Return the currency of a run's asset, or of all of its assets."""
-    return _currency(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, (asset,) if asset else plan.assets)
+    assets = (asset,) if asset and not plan.members else plan.symbols
+    return _currency(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, assets)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -38,7 +38,7 @@ def run_report(run: Run) -> str:
 
     plan, status = run.plan, run.status
     found = run.luck(compute=False)
-    money = currencies(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, plan.assets)
+    money = currencies(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, plan.symbols)
     told = "  ·  ".join([run.short, *scope_parts(plan, status, money)])
     said = [line for line in luck_sentences(run, found) if not line.startswith("warning: ")]
     warnings = [*plan.warnings, *(advice.sentence for advice in found.warnings)]

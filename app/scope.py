@@ -21,7 +21,7 @@ def scope_parts(plan: Plan, status: RunStatus, currency: str) -> list[str]:
         f"{fmt.count(status.n_done)} of {fmt.plural(plan.n_trials, 'trial')} done, {fmt.count(status.n_failed)} failed",
         listed([fold.name for fold in plan.folds], "fold"),
         f"{fmt.day(start)} to {fmt.day(end - 1)}",
-        f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {listed(plan.assets, 'asset')}",
+        f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {listed(plan.symbols, 'asset')}",
         currency,
         "F0 bars",
     ]

@@ -252,7 +252,7 @@ class Engine(Protocol):
         ...
 
 
-_ENGINES: dict[str, str] = {"bars": "quantbot.bars:ENGINE"}
+_ENGINES: dict[str, str] = {"bars": "quantbot.bars:ENGINE", "portfolio": "quantbot.portfolio.engine:ENGINE"}
 
 
 def engine_names() -> Sequence[str]:

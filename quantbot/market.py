@@ -65,6 +65,11 @@ class Bars:
     def __len__(self) -> int:
         return int(self.ts_end_ns.shape[0])
 
+    @property
+    def currency(self) -> str:
+        """The currency of prices and cash."""
+        return self.instrument.currency
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -129,6 +134,11 @@ class Panel:
 
     def __len__(self) -> int:
         return int(self.ts_end_ns.shape[0])
+
+    @property
+    def currency(self) -> str:
+        """The currency of prices and cash."""
+        return self.instruments[0].currency
 
     @property
     def assets(self) -> tuple[str, ...]:

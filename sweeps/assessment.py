@@ -37,7 +37,8 @@ from quantbot.selection.advice import Evidence, advise
 from quantbot.selection.plateau import nanmedian
 from sweeps.runstore import RunStore, to_json
 from sweeps.surface import CellStatus
-from sweeps.task import judged_folds, load_data
+from sweeps.task import judged_folds, load_data, steps_of
+from sweeps.trial import is_condition
 from sweeps.trial_digests import point_words, trial_digests
 from sweeps.trial_returns import trial_returns
 
@@ -218,7 +219,7 @@ def _described(run: Run, trial: int, returns: Floats) -> dict[str, Any]:
 
 def _axes(run: Run, edges: tuple[int, ...]) -> list[str]:
     """Return names of axes; a cost is often at its lowest, which means nothing."""
-    return [run.plan.axes[axis].name for axis in edges if "." not in run.plan.axes[axis].name]
+    return [name for axis in edges if not is_condition(name := run.plan.axes[axis].name)]
 
 
 def _evidence(run: Run, trial: int, returns: Floats, shown: _Shown) -> Evidence:
@@ -228,7 +229,7 @@ def _evidence(run: Run, trial: int, returns: Floats, shown: _Shown) -> Evidence:
     return Evidence(
         _periods_per_year(run, trial),
         returns=returns,
-        pnl=np.asarray(run.replay(trial).trades["pnl"], np.float64),
+        pnl=None if run.plan.members else np.asarray(run.replay(trial).trades["pnl"], np.float64),
         costs=costs,
         annual_return=row["measures"].get("cagr", math.nan),
         turnover=row["measures"].get("turnover", math.nan),
@@ -271,7 +272,7 @@ def _sampled(run: Run) -> _Sample:
     times = [load_data(plan, plan.assets[asset]).ts_end_ns for asset, _ in slices]
     windows = [plan.folds[fold].window(own) for (_, fold), own in zip(slices, times, strict=True)]
     n_bars = max(stop - start for start, stop in windows)
-    n_most = min(max((_PLAIN_STEPS if plan.plain_python else _STEPS) // max(n_bars, 1), 2), SAMPLED)
+    n_most = min(max(steps_of(plan, _STEPS, _PLAIN_STEPS) // max(n_bars, 1), 2), SAMPLED)
     words, state = point_words(plan), run.state
     digests, trials, n_population = [], [], 0
     for (asset, fold), window in zip(slices, windows, strict=True):

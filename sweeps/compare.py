@@ -17,7 +17,7 @@ from quantbot.measures import Measure
 from quantbot.parameters import Value
 from sweeps.surface import CellStatus, Geometry, How, Plane, plane
 from sweeps.task import judged_folds
-from sweeps.trial import Axis
+from sweeps.trial import Axis, is_condition
 
 if TYPE_CHECKING:
     from sweeps.curves import TrialCurves
@@ -96,8 +96,7 @@ def unlike(sides: Sequence[Side]) -> tuple[Unlike, ...]:
         if len(set(texts)) > 1:
             found.append(Unlike(what, texts, kind))
     settings = [side.settings for side in sides]
-    dotted = dict.fromkeys(name for own in settings for name in own if "." in name)
-    for name in dotted:
+    for name in dict.fromkeys(name for own in settings for name in own if is_condition(name)):
         texts = tuple(_text(own.get(name)) for own in settings)
         if len(set(texts)) > 1:
             found.append(Unlike(name, texts, "costs"))
@@ -105,9 +104,9 @@ def unlike(sides: Sequence[Side]) -> tuple[Unlike, ...]:
 
 
 def differing_parameters(sides: Sequence[Side]) -> dict[str, tuple[Value | None, ...]]:
-    """Return the strategies' parameters that are not the same; None where a strategy has no such parameter."""
+    """Return the parameters of what decides that are not the same; None where a side has no such parameter."""
     settings = [side.settings for side in sides]
-    names = dict.fromkeys(name for own in settings for name in own if "." not in name)
+    names = dict.fromkeys(name for own in settings for name in own if not is_condition(name))
     found = {name: tuple(own.get(name) for own in settings) for name in names}
     return {name: values for name, values in found.items() if len(set(values)) > 1}
 

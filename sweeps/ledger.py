@@ -35,7 +35,7 @@ from sweeps.ledger_sums import open_entry, sums, sums_key
 from sweeps.looks import hidden_trials, is_locked
 from sweeps.runstore import RunStore, to_json
 from sweeps.surface import CellStatus
-from sweeps.task import load_data
+from sweeps.task import load_data, steps_of
 from sweeps.trial_digests import point_words, trial_digests
 from sweeps.trial_returns import trial_returns
 
@@ -254,10 +254,10 @@ def _encoded(run: Run, skipped: NDArray[np.bool_] | None, looked: bool) -> bytes
 
 
 def _n_sampled(plan: Plan) -> int:
-    if not plan.plain_python:
+    if not plan.plain_python and not plan.members:
         return SAMPLED
     longest = max(len(load_data(plan, asset)) for asset in plan.assets)
-    return min(max(PLAIN_STEPS // max(longest, 1), 8), SAMPLED)
+    return min(max(steps_of(plan, 0, PLAIN_STEPS) // max(longest, 1), 8), SAMPLED)
 
 
 def _evaluated(

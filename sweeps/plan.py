@@ -128,6 +128,11 @@ class Plan:
         return self.phases.of(points, slices % len(self.folds))
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """The dataset's assets that trials trade: one each, or all of them together."""
+        return self.members or self.assets
+
+    @property
     def n_points(self) -> int:
         """Number of points."""
         return self.points.n_points

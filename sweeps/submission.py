@@ -110,7 +110,7 @@ def _request(plan: Plan, name: str, now_ns: int) -> dict[str, object]:
         "n_points": plan.n_points,
         "n_trials": plan.n_trials,
         "axes": [axis.name for axis in plan.axes],
-        "assets": list(plan.assets),
+        "assets": list(plan.symbols),
         "folds": [fold.name for fold in plan.folds],
     }
 

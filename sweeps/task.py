@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sweeps.trial import Block
 
 _KEPT_BARS = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
+_ENOUGH_NS = 3e9  # of a joint engine's nominal time
 _LOCK = threading.Lock()  # the threads of a worker load a plan or an instrument once, not once each
 # What says nothing about a single trial: raised to the driver, never written into rows.
 NOT_A_TRIALS_FAULT = (StrategyError, OSError, MemoryError, ImportError, CorruptError, RunError)
@@ -162,6 +163,17 @@ def judged_folds(plan: Plan) -> list[int]:
         return trains
     whole = [index for index, fold in enumerate(plan.folds) if fold.role == "all"]
     return whole or trains or list(range(len(plan.folds)))
+
+
+def steps_of(plan: Plan, compiled: int, plain: int) -> int:
+    """Return how many bars of trials some seconds are enough for, from what they are for bars, compiled and plain.
+
+    It follows from the spec alone, so that what is sampled is the same everywhere.
+    """
+    if plan.plain_python:
+        return plain
+    engine = get_engine(plan.engine)
+    return int(_ENOUGH_NS / engine.nominal_ns(plan.job())) if engine.joint else compiled
 
 
 def environment() -> dict[str, str]:

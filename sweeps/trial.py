@@ -12,7 +12,19 @@ from quantbot.parameters import Kind, Value
 
 Role = Literal["all", "train", "test", "rung"]
 Trim = Literal["", "start", "end", "both"]
+_CONDITIONS = ("execution", "guards")  # sections
 Column = NDArray[Any]  # int64, float64 or text
+
+
+def is_condition(name: str) -> bool:
+    """Return whether a setting says under which conditions a trial trades, costs for instance, not what it decides.
+
+    Examples
+    --------
+    >>> is_condition("execution.fee_bps"), is_condition("optimise.beta"), is_condition("fast")
+    (True, False, False)
+    """
+    return name.partition(".")[0] in _CONDITIONS
 
 
 @dataclass(frozen=True, order=True)

@@ -49,7 +49,7 @@ def trial_chart(
             figure.add_trace(trace, row=row, col=1)
     theme.base(figure, height=760, right=20)
     unit = f" ({currency})" if currency else ""
-    titles = (f"price{unit}", f"equity{unit}", "drawdown", "exposure")
+    titles = ("growth of 1" if replay.assets else f"price{unit}", f"equity{unit}", "drawdown", "exposure")
     for row, title in enumerate(titles, start=1):
         figure.update_yaxes(title_text=title, row=row, col=1)
     figure.update_yaxes(type="log" if log else "linear", row=1, col=1)
@@ -111,12 +111,27 @@ def _steps(replay: Replay, window: tuple[int, int] | None) -> slice:
 
 
 def _price(replay: Replay, steps: slice) -> list[Any]:
+    if replay.assets:
+        return _growths(replay, steps)
     times, close = replay.ts_end_ns[steps], replay.curves["close"][steps]
     traces: list[Any] = [theme.line(times, close, "close", theme.GREY)]
     shown = [name for name in replay.curves if name not in _OWN and _on_price_scale(replay.curves[name][steps], close)]
     for name, (colour, dash) in zip(shown, theme.EXTRA_LINES, strict=False):
         traces.append(theme.line(times, replay.curves[name][steps], name, colour, dash=dash))
     return traces + _fills(replay, steps)
+
+
+def _growths(replay: Replay, steps: slice) -> list[Any]:
+    """Draw what 1 in each of the assets of greatest weight became since the first step that is shown."""
+    held = np.abs(replay.by_asset["weight"][steps]).mean(axis=0) if steps.stop > steps.start else np.empty(0)
+    traces: list[Any] = []
+    for asset, (colour, dash) in zip(np.argsort(-held, kind="stable").tolist(), theme.EXTRA_LINES, strict=False):
+        close = replay.by_asset["close"][steps, asset]
+        known = np.flatnonzero(np.isfinite(close))
+        if known.size:
+            name = replay.assets[asset]
+            traces.append(theme.line(replay.ts_end_ns[steps], close / close[known[0]], name, colour, dash=dash))
+    return traces
 
 
 def _fills(replay: Replay, steps: slice) -> list[Any]:

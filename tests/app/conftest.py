@@ -44,6 +44,25 @@ name = "{strategy}"
 """
 
 
+WEIGHTS = """
+version = 1
+[run]
+name = "weights"
+engine = "portfolio"
+[data]
+dataset = "test/pair"
+[scenarios]
+window = 40
+[constraints]
+max_weight = 0.8
+[constraints.groups]
+one = { assets = ["BBB"], low = 0.1 }
+[parameters]
+"optimise.beta" = { values = [0.8, 0.9] }
+"execution.fee_bps" = { values = [0, 5] }
+"""
+
+
 def add_dataset(url: str) -> None:
     """Write two assets of wandering daily bars as test/pair."""
     from datasets.bars import write_bars
@@ -143,6 +162,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str
             spec("failing", "window = { start = 5, stop = 25, step = 5 }\ndepth = { values = [0.01, 0.02, 0.03] }",
                  strategy="brittle.py:brittle"), None,
         ),
+        "weights": (WEIGHTS + holdout, None),
     }  # fmt: skip
     identities = {name: add_run(url, text, keep=keep, folder=folder) for name, (text, keep) in specs.items()}
     return url, identities

@@ -25,6 +25,7 @@ RUNS = (
     "partial",
     "begun",
     "failing",
+    "weights",
 )
 
 

@@ -23,9 +23,12 @@ PARTS = ("Months", "Rolling", "Distribution", "Drawdowns", "Trades", "Orders", "
 Stored = tuple[str, dict[str, str]]
 
 
-def test_trial__shows_every_part_and_keeps_it_in_the_address(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
+@pytest.mark.parametrize("name", ["three", "weights"])
+def test_trial__shows_every_part_and_keeps_it_in_the_address(
+    monkeypatch: pytest.MonkeyPatch, stored: Stored, name: str
+) -> None:
     url, identities = stored
-    app = launch(monkeypatch, url, "trial", run=identities["three"])
+    app = launch(monkeypatch, url, "trial", run=identities[name])
     for part in PARTS:
         app.button_group(key="t.part").set_value(part)
         app.run()

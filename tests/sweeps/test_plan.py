@@ -23,6 +23,10 @@ from sweeps.spec import load_spec, parse_spec
 from sweeps.splits import splits_of
 
 DAY = 86_400 * 10**9
+STOCKS = (
+    "AAPL", "AMD", "BAC", "BBY", "CVX", "GE", "HD", "JNJ", "JPM", "KO", "LLY", "MRK", "MSFT", "PEP", "PFE", "PG", "RRC",
+    "UNH", "WMT", "XOM",
+)  # fmt: skip
 EXAMPLES = sorted((Path(__file__).parents[2] / "sweeps" / "examples").glob("*.toml"))
 SPEC = {
     "version": 1,
@@ -39,9 +43,9 @@ SPEC = {
 }
 
 
-def columns(n_bars, seed, first_day=11_000):
+def columns(n_bars, seed, first_day=11_000, drift=0.0):
     generator = np.random.default_rng(seed)
-    close = 100 * np.exp(np.cumsum(generator.normal(0, 0.01, n_bars)))
+    close = 100 * np.exp(np.cumsum(generator.normal(drift, 0.01, n_bars)))
     open_ = close * np.exp(generator.normal(0, 0.002, n_bars))
     return BarColumns(
         ts_end_ns=(first_day + np.arange(n_bars, dtype=np.int64)) * DAY,
@@ -66,8 +70,15 @@ def root(tmp_path_factory):
         "demo/nasdaq": {"IXIC": (5000, 10_600)},
         "demo/indices": {"IXIC": (5000, 10_600), "SPX": (5000, 10_600)},
         "demo/synthetic-minute": {"S000": (2000, 10_600), "S001": (2000, 10_600)},
+        "vendor/sp500-stocks": dict.fromkeys(STOCKS, (6000, 11_000, 0.0005)),
     }.items():
-        write_bars(store, name, {asset: columns(n, 3, first) for asset, (n, first) in assets.items()}, meta(), {})
+        write_bars(
+            store,
+            name,
+            {asset: columns(n, at, *rest) for at, (asset, (n, *rest)) in enumerate(assets.items(), 3)},
+            meta(),
+            {},
+        )
     return store
 
 
@@ -401,9 +412,10 @@ def test_examples__are_small_enough_to_run_here(path, root):
     engine, job = get_engine(plan.engine), plan.job()
     for index in range(plan.n_blocks):
         block = plan.block(index)
-        bars = open_dataset(plan.dataset_name, root).bars(block.asset)
-        window = block.fold.window(bars.ts_end_ns)
-        rows = engine.run(job, bars, window, plan.points[block.point_start : block.point_stop])
+        dataset = open_dataset(plan.dataset_name, root)
+        data = dataset.panel(plan.members) if plan.members else dataset.bars(block.asset)
+        window = block.fold.window(data.ts_end_ns)
+        rows = engine.run(job, data, window, plan.points[block.point_start : block.point_stop])
         assert tuple(rows.measures) == plan.measures
         assert not rows.reasons
 

@@ -1,0 +1,100 @@
+"""What only the data show of a portfolio's settings, found before anything runs: refusals and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from quantbot.engine import Job, Points
+from quantbot.market import Panel
+from quantbot.portfolio.chains import make_chain
+from quantbot.portfolio.sections import defaults
+from quantbot.risk.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from quantbot.portfolio.engine import PortfolioEngine
+
+LOOKED_AT = 200  # settings whose first decision is tried
+LOOKED_AT_DRAWN = 5  # where scenarios are drawn, which takes longer
+_SHOWN = 3
+
+
+def problems(
+    engine: PortfolioEngine, job: Job, panel: Panel, windows: Sequence[tuple[int, int]], points: Points
+) -> tuple[list[str], list[str]]:
+    """Return refusals and warnings, each with its place in the spec.
+
+    Refused are returns that are not finite, tables that contradict themselves, and a spec of which no setting that was
+    looked at has an answer to its first decision; where some have one, the others are a warning, since a trial fails
+    by itself.
+    """
+    if refused := [*_impossible_returns(panel), *_impossible_tables(job)]:
+        return refused, []
+    inside = [window for window in windows if window[1] > window[0]]
+    if not inside:
+        return [], []
+    return _first_decisions(engine, job, panel, inside[0], points)
+
+
+def _impossible_returns(panel: Panel) -> list[str]:
+    from quantbot.portfolio.engine import history_of
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        returns = history_of(panel).returns
+    found = []
+    for bar, asset in np.argwhere(np.isinf(returns) | (panel.close <= 0.0))[:_SHOWN]:
+        when = np.datetime64(int(panel.ts_end_ns[bar]), "ns").astype("datetime64[s]")
+        found.append(
+            f"data.assets: {panel.assets[asset]} closes at {panel.close[bar, asset]:g} at {when}Z, its return is"
+            f" {returns[bar, asset]:g}; a portfolio needs prices above 0: mend the data, or leave the asset out"
+        )
+    return found
+
+
+def _impossible_tables(job: Job) -> list[str]:
+    found = []
+    for name, row in job.tables.get("constraints.groups", {}).items():
+        low, high = row.get("low", -np.inf), row.get("high", np.inf)
+        if isinstance(low, float) and isinstance(high, float) and low > high:
+            found.append(f"constraints.groups.{name}: low must not be above high, found {low:g} and {high:g}")
+    for name, row in job.tables.get("constraints.assets", {}).items():
+        limits = {**defaults(), **job.settings}
+        low, high = (row.get(side, float(limits[f"constraints.{side}"])) for side in ("min_weight", "max_weight"))
+        if isinstance(low, float) and isinstance(high, float) and low > high:
+            found.append(f"constraints.assets.{name}: min_weight {low:g} is above max_weight {high:g}")
+    return found
+
+
+def _first_decisions(
+    engine: PortfolioEngine, job: Job, panel: Panel, window: tuple[int, int], points: Points
+) -> tuple[list[str], list[str]]:
+    """Try the first decision of settings from all over."""
+    from quantbot.portfolio.engine import history_of
+
+    methods = points.columns.get("scenarios.method", np.array([job.settings["scenarios.method"]]))
+    drawn = any(SCENARIOS[str(method)].draws for method in np.unique(methods))
+    begins = engine.seams(job, points)
+    n_looked = min(len(begins), LOOKED_AT_DRAWN if drawn else LOOKED_AT)
+    chosen = begins[np.linspace(0, len(begins) - 1, n_looked).astype(np.int64)]
+    history = history_of(panel)
+    failed: dict[str, list[int]] = {}
+    for row in chosen.tolist():
+        settings = {**job.settings, **points.point(row)}
+        chain = make_chain(history, window, settings, job.tables, most=1)
+        if chain.failed:
+            failed.setdefault(chain.failed, []).append(row)
+    n_failed = sum(len(rows) for rows in failed.values())
+    told = [f"{why}{_at(points, rows[0])}" for why, rows in failed.items()]
+    more = f"; and {len(told) - _SHOWN} more reasons" if len(told) > _SHOWN else ""
+    if n_failed == n_looked:
+        return [f"optimise: {why}; loosen one of them" for why in told[:_SHOWN]], []
+    if n_failed:
+        return [], [f"{n_failed} of {n_looked} settings that were tried will fail: {'; '.join(told[:_SHOWN])}{more}"]
+    return [], []
+
+
+def _at(points: Points, row: int) -> str:
+    said = ", ".join(f"{name} = {value}" for name, value in points.point(row).items())
+    return f" (at {said})" if said else ""
