@@ -77,7 +77,7 @@ def trade(
         limit(market, rules, sums, book, tape, t, seen)
     _sizes(market, rules, book, t, prices, value)
     if rules[MAX_ORDERS] > 0.0:
-        _fewer(market, rules, sums, book, tape, t, prices)
+        _fewer(rules, sums, book, tape, t, prices, value)
     if rules[MAX_TURNOVER] > 0.0:
         _less(market, rules, sums, book, tape, t, prices, value)
     _fill(market, rules, sums, book, tape, t, prices, value)
@@ -147,15 +147,15 @@ def _sizes(
 
 @jit
 def _fewer(
-    market: Market,
     rules: NDArray[np.float64],
     sums: NDArray[np.float64],
     book: Book,
     tape: Tape,
     t: int,
     prices: NDArray[np.float64],
+    value: float,
 ) -> None:
-    """Keep so many of the planned orders: those that make a position smaller first, then the largest."""
+    """Keep so many of the planned orders: those that make a position smaller first, then those that want the most."""
     n_wanted, most = 0, int(rules[MAX_ORDERS])
     n = book.units.shape[0]
     for j in range(n):
@@ -166,26 +166,20 @@ def _fewer(
     for k in range(n):
         book.queue[k] = 0
     for _ in range(most):
-        best, best_value = -1, -1.0
+        best, most_asked, best_reduces = -1, -1.0, False
         for j in range(n):
             if book.moves[j] != MOVED_BY_PLAN or book.delta[j] == 0.0 or book.queue[j]:
                 continue
-            value = abs(book.delta[j] * market.multiplier[j] * prices[t, j])
-            if _reduces(book, j):
-                value += 1e300
-            if value > best_value:
-                best, best_value = j, value
+            asked = abs(book.goal[j] * value - book.size[j] * prices[t, j])
+            reduces = abs(book.units[j] + book.delta[j]) < abs(book.units[j])
+            if (reduces and not best_reduces) or (reduces == best_reduces and asked > most_asked):
+                best, most_asked, best_reduces = j, asked, reduces
         book.queue[best] = 1
     for j in range(n):
         if book.moves[j] == MOVED_BY_PLAN and not book.queue[j]:
             book.delta[j] = 0.0
             book.raw[j] = 0.0
     note(sums, tape, t, ON_ORDERS, n_wanted, most)
-
-
-@jit
-def _reduces(book: Book, j: int) -> bool:
-    return bool(abs(book.units[j] + book.delta[j]) < abs(book.units[j]))
 
 
 @jit
@@ -257,9 +251,9 @@ def _fill(
         if delta > 0.0:
             affordable = _affordable(rules, delta, each, volume, whole, sums[CASH] - floor)
             if affordable < delta:
+                affordable = _in_lots(rules[LOT], book.units[j], affordable if affordable > TINY * delta else 0.0)
                 book.raw[j] -= delta - affordable  # what cash is short of is not carried
-                delta = _in_lots(rules[LOT], book.units[j], affordable)
-                book.delta[j] = delta
+                delta = book.delta[j] = affordable
                 if not delta > 0.0:
                     continue
         fee, spread, impact = _costs(rules, delta, each, volume, whole)

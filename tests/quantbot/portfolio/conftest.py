@@ -20,12 +20,19 @@ DAY_NS = 86_400_000_000_000
 
 @pytest.fixture(scope="session")
 def oracles() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "oracles_portfolio", Path(__file__).parents[2] / "oracles_portfolio.py"
-    )
+    return _loaded("oracles_portfolio")
+
+
+@pytest.fixture(scope="session")
+def account_oracle() -> ModuleType:
+    return _loaded("oracles_account")
+
+
+def _loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules["oracles_portfolio"] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
