@@ -14,6 +14,7 @@ from app import format as fmt
 from app import reads, reads_trial
 from app.figures.compare import compare_chart, difference_map
 from app.views import _parts, _shown, _sides, _url
+from app.views._explained import explanation
 from app.views._trial_tabs import delta
 from quantbot.errors import QuantBotError
 from sweeps.compare import MOST, Side, common_folds, common_measures, differing_parameters, unlike
@@ -73,6 +74,7 @@ def page() -> None:
     _parameters(columns, labels)
     _measures(columns, labels)
     _paths(columns, labels, view)
+    _why(columns, labels)
     _map(columns, labels, view)
     _url.keep("compare", view)
 
@@ -253,6 +255,15 @@ def _paths(columns: Sequence[_Column], labels: Sequence[str], view: dict[str, st
     left_out = [f"{column.letter} {fmt.count(n)}" for column, n in zip(columns, paths.n_left_out, strict=True) if n]
     told += f"; left out, as another side lacks them: {', '.join(left_out)}" if left_out else ""
     st.caption(fmt.plain(told))
+
+
+def _why(columns: Sequence[_Column], labels: Sequence[str]) -> None:
+    """Explain the differences of trials of portfolios; of other trials there is but one asset to explain them by."""
+    first = columns[0]
+    for column, label in zip(columns[1:], labels[1:], strict=True):
+        both = (first, column)
+        if all(one.shown.plan.members and one.side.row["state"] == "ok" for one in both):
+            explanation(first.place, column.place, (labels[0], label), f"k.why.{column.letter}")
 
 
 def _verdict(found: Paired | str, label: str, first: str) -> str:

@@ -89,6 +89,12 @@ def _ways(shown: Shown, trial: int, view: dict[str, str]) -> None:
             query_params={**carried, "run": shown.identity},
         )  # fmt: skip
         _sides.compare_link(shown.identity, trial)
+        if shown.plan.members:
+            st.page_link(
+                _url.RISK, label="Risk", icon=":material/shield:",
+                query_params={**carried, "run": shown.identity, "trial": str(trial), "r.from": "run"},
+                help="Where its risk comes from: contributions, frontier, tail, stress.",
+            )  # fmt: skip
 
 
 def _names(shown: Shown) -> list[str]:

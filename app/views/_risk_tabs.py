@@ -1,0 +1,338 @@
+"""The parts of the Risk page, one at a time: the part that is shown stands in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app import format as fmt
+from app import reads, reads_risk
+from app.figures.risk import (
+    contributions_bars,
+    contributions_through_time,
+    frontier_chart,
+    shocks_bars,
+    sums_waterfall,
+    weights_area,
+)
+from app.views import _parts
+from quantbot.errors import QuantBotError
+from sweeps.risk import largest
+
+if TYPE_CHECKING:
+    from app.views.risk import Subject
+    from sweeps.risk import RiskView
+
+KEYS = ("r.part", "r.fall")
+_TIMES = 400  # of a picture through time: a screen shows no more
+_STILL = {"displayModeBar": False}
+
+
+def show(subject: Subject, seen: RiskView, window: int, view: dict[str, str]) -> None:
+    """Show the part that the address names."""
+    parts: dict[str, Callable[[], None]] = {
+        "Contributions": lambda: _contributions(subject, seen),
+        "Through time": lambda: _through_time(subject, seen, window),
+        "Frontier": lambda: _frontier(subject, seen),
+        "Tail": lambda: _tail(seen),
+        "Factors": lambda: _factors(seen),
+        "Stress": lambda: _stress(seen),
+    }
+    if subject.place is not None:
+        place = subject.place
+        parts |= {
+            "Weights": lambda: _weights(subject),
+            "Profit": lambda: _profit(subject),
+            "Drawdowns": lambda: _drawdowns(place, view),
+            "Guards": lambda: _guards(subject),
+        }
+    wanted = view.pop("r.part", "")
+    if st.session_state.get("r.part") not in parts:
+        st.session_state["r.part"] = wanted if wanted in parts else next(iter(parts))
+    chosen = str(st.segmented_control("Part", list(parts), key="r.part", required=True, label_visibility="collapsed"))
+    view["r.part"] = chosen
+    if chosen != "Drawdowns":
+        view.pop("r.fall", None)
+    try:
+        parts[chosen]()
+    except QuantBotError as error:
+        _parts.problem(error)
+
+
+def _contributions(subject: Subject, seen: RiskView) -> None:
+    found = seen.contributions()
+    spread = (
+        reads_risk.intervals(subject.key, seen) if seen.method == "historical" else "only historical scenarios have"
+    )
+    low, high = (None, None) if isinstance(spread, str) else (spread.low, spread.high)
+    left, right = st.columns([3, 2])
+    with left:
+        st.plotly_chart(
+            contributions_bars(found.names, found.component, low=low, high=high, weights=seen.weights), key="r.bars",
+            alt=f"Parts of CVaR: {_first(found.names, found.component)}", config=_STILL,
+        )  # fmt: skip
+        told = (
+            f"The parts sum to CVaR: {fmt.percent(float(found.component.sum()), 3)} of {fmt.percent(found.total, 3)}."
+        )
+        if isinstance(spread, str):
+            told += f" Intervals unknown: {spread}."
+        else:
+            told += (
+                f" Whiskers: {fmt.percent(spread.confidence, 0)} intervals of {spread.n_draws} bootstrap draws in"
+                f" blocks of {spread.block_length:.0f} bars; CVaR itself {fmt.percent(spread.total_low, 2)} to"
+                f" {fmt.percent(spread.total_high, 2)}."
+            )
+        st.caption(fmt.plain(told))
+    with right:
+        volatility = seen.contributions("volatility")
+        order = np.argsort(-found.component, kind="stable")
+        order = order[seen.weights[order] != 0]
+        rows = [
+            {
+                "asset": seen.assets[at],
+                "weight": fmt.percent(float(seen.weights[at])),
+                "part of CVaR": fmt.percent(float(found.component[at]), 2),
+                "share": fmt.percent(float(found.share[at])),
+                "share of volatility": fmt.percent(float(volatility.share[at])),
+                "marginal": fmt.percent(float(found.marginal[at]), 2),
+            }
+            for at in order.tolist()
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Contributions by asset")
+        st.caption("Marginal: what CVaR would change by for one more unit of weight, paid from cash.")
+
+
+def _through_time(subject: Subject, seen: RiskView, window: int) -> None:
+    times, found = reads_risk.through_time(subject.key, subject.holdings, window, seen.beta)
+    parts, names = largest(found.component, found.names, 10)
+    worst = int(np.argmax(found.total))
+    st.plotly_chart(
+        contributions_through_time(times, parts, names, found.total), key="r.time", config=_STILL,
+        alt=f"CVaR through time by asset; greatest {fmt.percent(float(found.total[worst]), 2)} at"
+        f" {fmt.day(int(times[worst]))}",
+    )  # fmt: skip
+    n = min(window, len(subject.holdings.returns) // 2)
+    told = (
+        f"CVaR {100 * seen.beta:g} % of what was held at each of {fmt.plural(len(times), 'close')}, judged by the"
+        f" {fmt.count(n)} bars before it; below 0 is what hedges; the largest {min(len(names), 10)} apart."
+    )
+    st.caption(fmt.plain(told))
+
+
+def _frontier(subject: Subject, seen: RiskView) -> None:
+    front, cloud = reads_risk.frontier(subject.key, seen)
+    scenarios = seen.scenarios
+    from quantbot.portfolio import cvar_of
+
+    alone = [
+        (name, cvar_of(-scenarios.returns[:, at], seen.beta, scenarios.probabilities)[0],
+         float(scenarios.probabilities @ scenarios.returns[:, at]))
+        for at, name in enumerate(seen.assets)
+    ]  # fmt: skip
+    mean = float(scenarios.probabilities @ (scenarios.returns @ seen.weights))
+    risk = seen.contributions().total
+    figure = frontier_chart(
+        front, cloud, (risk, mean), alone, periods_per_year=subject.holdings.periods_per_year, beta=seen.beta, bar="bar"
+    )
+    at_same = float(np.interp(mean, front.mean, front.cvar)) if front.mean[0] <= mean <= front.mean[-1] else None
+    st.plotly_chart(
+        figure, key="r.front", config=_STILL,
+        alt=f"Frontier of mean return against CVaR; held {fmt.percent(risk, 2)}",
+    )  # fmt: skip
+    told = (
+        f"{len(front.points)} portfolios, each of least CVaR for its mean return, proven to"
+        f" {max(point.gap for point in front.points):.0e}; weights from 0 to 1, sum 1, without the run's own limits."
+        f" Grey: frontiers of {len(cloud)} histories drawn again from this one, which is how far to trust it."
+    )
+    if at_same is not None:
+        told += (
+            f" For the mean return that is held, {fmt.percent(at_same, 2)} would do instead of {fmt.percent(risk, 2)}."
+        )
+    st.caption(fmt.plain(told))
+
+
+def _tail(seen: RiskView) -> None:
+    bars, losses, parts = seen.tail()
+    rows = []
+    for bar, loss, own in zip(bars.tolist(), losses.tolist(), parts, strict=True):
+        order = np.argsort(-own, kind="stable")[:3]
+        who = ", ".join(f"{seen.assets[at]} {fmt.percent(float(own[at]), 2)}" for at in order.tolist() if own[at] > 0)
+        rows.append({"close": fmt.instant(int(seen.holdings.ts_end_ns[bar])), "loss": fmt.percent(loss, 2),
+                     "who lost most": who})  # fmt: skip
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="The worst bars of the history")
+    n = len(seen.rows) * (1 - seen.beta)
+    told = f"What today's weights would have lost in the worst bars of this history. CVaR averages the worst {n:.1f}"
+    st.caption(fmt.plain(f"{told}{'' if seen.method == 'historical' else ' under historical scenarios'}."))
+
+
+def _factors(seen: RiskView) -> None:
+    datasets = [entry for entry in reads.catalogue() if not entry.problem and entry.kind == "bars"]
+    options = [(entry.name, asset) for entry in datasets for asset in entry.assets[:50]]
+    chosen = st.multiselect(
+        "Factors", options, key="r.factors", format_func=lambda one: f"{one[1]} ({one[0]})",
+        placeholder="the mean of all assets; or choose indices, ETFs, ... of a dataset", max_selections=8,
+    )  # fmt: skip
+    factors, names = None, None
+    if chosen:
+        factors, names = reads_risk.factor_returns(tuple(chosen), seen)
+    found = seen.factors(factors, names) if names else seen.factors()
+    volatility = seen.factors(factors, names, "volatility") if names else seen.factors(method="volatility")
+    rows = [
+        {
+            "factor": name,
+            "exposure": f"{exposure:+.2f}".replace("-", fmt.MINUS),
+            "part of CVaR": fmt.percent(part, 2),
+            "share of CVaR": fmt.percent(part / found.total),
+            "share of volatility": fmt.percent(own / volatility.total),
+        }
+        for name, exposure, part, own in zip(
+            found.names, found.exposures.tolist(), found.component.tolist(), volatility.component.tolist(), strict=True
+        )
+    ]
+    rest, calm = found.specific + found.constant, volatility.specific + volatility.constant
+    rows.append({"factor": "no factor: the assets' own", "exposure": "", "part of CVaR": fmt.percent(rest, 2),
+                 "share of CVaR": fmt.percent(rest / found.total),
+                 "share of volatility": fmt.percent(calm / volatility.total)})  # fmt: skip
+    rows.append({"factor": "sum", "exposure": "", "part of CVaR": fmt.percent(found.total, 2),
+                 "share of CVaR": fmt.percent(1.0),
+                 "share of volatility": fmt.percent(1.0)})  # fmt: skip
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Risk by factor")
+    st.caption(
+        "Exposure: what the portfolio moves by when the factor moves by one, by least squares over this history."
+    )
+
+
+def _stress(seen: RiskView) -> None:
+    found = seen.stress()
+    known = np.isfinite(found.loss)
+    st.plotly_chart(
+        shocks_bars(found.names, found.loss), key="r.stress", config=_STILL,
+        alt=f"Shocks: {_first([n for n, k in zip(found.names, known, strict=True) if k], found.loss[known])}",
+    )  # fmt: skip
+    lacking = [
+        f"{name} (no whole history of {', '.join(missing[:5])})"
+        for name, missing in zip(found.names, found.missing, strict=True)
+        if missing
+    ]
+    told = "Falls of everything at once, and stretches of history over again, first day to last, weights left alone."
+    if lacking:
+        told += f" Unknown: {'; '.join(lacking)}."
+    if len(found.names) == 4:
+        told += " No known fall lies within the bars shown."
+    st.caption(fmt.plain(told))
+
+
+# ------------------------------------------------------------------------------------------------------- trials alone
+
+
+def _weights(subject: Subject) -> None:
+    holdings = subject.holdings
+    assert subject.place is not None
+    replay, _ = reads.replay(*subject.place)
+    bars = np.unique(np.linspace(holdings.first, len(holdings.ts_end_ns) - 1, _TIMES).astype(np.int64))
+    weights, names = largest(holdings.weights[bars], holdings.assets)
+    decisions = replay.tables["decisions"]
+    kept = decisions["ts_ns"][decisions["status"] == "fallback"]
+    st.plotly_chart(
+        weights_area(holdings.ts_end_ns[bars], weights, names, kept=kept[-40:]), key="r.weights", config=_STILL,
+        alt=f"Weights through time of {', '.join(names[:5])} and others",
+    )  # fmt: skip
+    n = len(decisions["bar"])
+    gap = np.nanmax(decisions["gap"], initial=0.0)
+    told = f"Weights at the closes, drifting between {fmt.plural(n, 'decision')}; what is missing to 100 % is cash."
+    told += f" Worst proven gap of a decision: {gap:.0e}." if np.isfinite(decisions["gap"]).any() else ""
+    told += (
+        f" Dotted: {fmt.plural(len(kept), 'decision')} without an answer, what was held was kept." if len(kept) else ""
+    )
+    st.caption(fmt.plain(told))
+
+
+def _profit(subject: Subject) -> None:
+    assert subject.place is not None
+    found = reads_risk.profit(subject.place)
+    currency = reads.currency(subject.shown.plan) if subject.shown else ""
+    sums, kinds = found.sums, np.array(found.kinds)
+    assets = np.flatnonzero(kinds == "asset")
+    others = np.flatnonzero((kinds != "asset") & (sums != 0))
+    order = assets[np.argsort(-sums[assets], kind="stable")]
+    shown = order if len(order) <= 14 else np.concatenate([order[:7], order[-7:]])
+    names = [found.names[at] for at in shown.tolist()]
+    amounts = sums[shown].tolist()
+    if len(shown) < len(order):
+        names.insert(7, f"{len(order) - 14} others")
+        amounts.insert(7, float(sums[order[7:-7]].sum()))
+    names += [found.names[at] for at in others.tolist()]
+    amounts += sums[others].tolist()
+    st.plotly_chart(
+        sums_waterfall(names, amounts, total="profit", percent=False), key="r.profit", config=_STILL,
+        alt=f"Profit by source, {fmt.money(found.total, currency)} in all",
+    )  # fmt: skip
+    told = f"{fmt.money(found.total, currency)} in all; the sources sum to the change of equity, bar by bar."
+    if "guard" in found.kinds:
+        told += " Assets as they would have earned without guards; what guards changed is a source of its own."
+    st.caption(fmt.plain(told))
+
+
+def _drawdowns(place: Any, view: dict[str, str]) -> None:
+    found = reads_risk.drawdowns(place)
+    if not found:
+        st.info("Equity never fell.")
+        return
+    replay, _ = reads.replay(*place)
+    stamps = replay.ts_end_ns
+
+    def label(number: int) -> str:
+        fall = found[number].drawdown
+        peak = fmt.day(int(stamps[max(fall.peak, 0)]))
+        return f"{fmt.percent(-fall.depth)}, {peak} to {fmt.day(int(stamps[fall.trough]))}"
+
+    wanted = view.pop("r.fall", "1")
+    if st.session_state.get("r.fall") not in range(len(found)):
+        st.session_state["r.fall"] = int(wanted) - 1 if wanted.isdecimal() and 0 < int(wanted) <= len(found) else 0
+    number = st.selectbox("Drawdown", range(len(found)), key="r.fall", format_func=label)
+    view["r.fall"] = str(number + 1)
+    one = found[number]
+    st.plotly_chart(
+        contributions_bars(one.names, -one.component, unit="the fall", less="it gained"), key="r.fall.bars",
+        config=_STILL, alt=f"Who made this drawdown: {_first(one.names, -one.component)}",
+    )  # fmt: skip
+    total = float(-one.component.sum())
+    st.caption(fmt.plain(f"From peak to trough; the parts sum to {fmt.percent(total, 2)} of the equity at the peak."))
+
+
+def _guards(subject: Subject) -> None:
+    assert subject.place is not None
+    replay, _ = reads.replay(*subject.place)
+    table = replay.tables["interventions"]
+    if not len(table["bar"]):
+        st.info("No guard changed anything in this trial: none is on, or none was reached.")
+        return
+    found = reads_risk.profit(subject.place)
+    currency = reads.currency(subject.shown.plan) if subject.shown else ""
+    effect = found.of_kind("guard") if "guard" in found.kinds else None
+    guards, counts = np.unique(table["guard"], return_counts=True)
+    told = ", ".join(f"{name} {fmt.count(n)}" for name, n in zip(guards.tolist(), counts.tolist(), strict=True))
+    st.markdown(fmt.plain(f"{fmt.plural(len(table['bar']), 'intervention')}: {told}"))
+    if effect is not None:
+        st.markdown(
+            fmt.plain(f"What the guards changed in the assets' profit: {fmt.money(effect, currency)}, before costs")
+        )
+    rows = pd.DataFrame(
+        {
+            "close": [fmt.instant(int(ts)) for ts in table["ts_ns"][:500].tolist()],
+            "guard": table["guard"][:500],
+            "wanted": [f"{value:.4g}" for value in table["wanted"][:500].tolist()],
+            "done": [f"{value:.4g}" for value in table["done"][:500].tolist()],
+        }
+    )
+    st.dataframe(rows, hide_index=True, alt="Interventions of guards")
+    st.caption("Of stops and margins the gross exposure, of limits the limited quantity, of rates orders or turnover.")
+
+
+def _first(names: Any, values: Any, n: int = 3) -> str:
+    order = np.argsort(-np.asarray(values), kind="stable")[:n]
+    return ", ".join(f"{names[at]} {fmt.percent(float(values[at]), 2)}" for at in order.tolist())
