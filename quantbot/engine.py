@@ -247,7 +247,7 @@ class Engine(Protocol):
         """Return data, window and a few points whose time per bar and point is that of all."""
         ...
 
-    def nominal_ns(self, job: Job) -> float:
+    def nominal_ns(self, job: Job, points: Points) -> float:
         """Return the nanoseconds that a bar of one trial is taken to need where nobody measures."""
         ...
 

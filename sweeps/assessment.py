@@ -52,6 +52,7 @@ N_DRAWS = 1000  # of an interval
 N_SLICES = 12  # of CSCV: 924 combinations; the paper's 16 take fourteen times as long, and say the same within 0.02
 _STEPS = 100_000_000  # bars times trials that a sample steps over: some three seconds of compiled kernels
 _PLAIN_STEPS = 1_000_000  # the same in plain Python, some five
+_LEAST_JOINT = 64  # trials of a joint engine, of which each may take a good part of a second
 _SPA_DRAWS = 1000
 _SPA_WORK = 16_000_000  # trials times buckets squared: about a second of arch
 _CHUNK_POINTS = 1 << 20  # whose digests are held at a time
@@ -272,7 +273,8 @@ def _sampled(run: Run) -> _Sample:
     times = [load_data(plan, plan.assets[asset]).ts_end_ns for asset, _ in slices]
     windows = [plan.folds[fold].window(own) for (_, fold), own in zip(slices, times, strict=True)]
     n_bars = max(stop - start for start, stop in windows)
-    n_most = min(max(steps_of(plan, _STEPS, _PLAIN_STEPS) // max(n_bars, 1), 2), SAMPLED)
+    least = _LEAST_JOINT if plan.members else 2
+    n_most = min(max(steps_of(plan, _STEPS, _PLAIN_STEPS) // max(n_bars, 1), least), SAMPLED)
     words, state = point_words(plan), run.state
     digests, trials, n_population = [], [], 0
     for (asset, fold), window in zip(slices, windows, strict=True):

@@ -257,7 +257,7 @@ def _n_sampled(plan: Plan) -> int:
     if not plan.plain_python and not plan.members:
         return SAMPLED
     longest = max(len(load_data(plan, asset)) for asset in plan.assets)
-    return min(max(steps_of(plan, 0, PLAIN_STEPS) // max(longest, 1), 8), SAMPLED)
+    return min(max(steps_of(plan, 0, PLAIN_STEPS) // max(longest, 1), 64 if plan.members else 8), SAMPLED)
 
 
 def _evaluated(

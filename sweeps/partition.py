@@ -62,6 +62,7 @@ def probe_ns(engine: Engine, job: Job, data: Any, points: Points) -> float:
     engine.run(job, part, window, few)
     best, spent = math.inf, 0.0
     while spent < _PROBE_SECONDS:
+        part, window, few = engine.probe(job, data, points)  # anew: an engine may remember what it worked out
         began = time.perf_counter()
         engine.run(job, part, window, few)
         seconds = time.perf_counter() - began

@@ -363,7 +363,7 @@ def make_plan(
     require(refused)
 
     windows = source.window_sizes()
-    ns = probe_ns(engine, job, source.first(), known) if probe else engine.nominal_ns(job)
+    ns = probe_ns(engine, job, source.first(), known) if probe else engine.nominal_ns(job, known)
     machine = Machine.here(workers, memory_limit_bytes, nominal=not probe)
     longest = max(n_bars.values())
     size = points_per_block(engine, job, n_known, windows.size, longest, int(windows.max()), ns, block_seconds, machine)

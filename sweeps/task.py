@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sweeps.trial import Block
 
 _KEPT_BARS = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
-_ENOUGH_NS = 3e9  # of a joint engine's nominal time
+_ENOUGH_NS = 10e9  # of a joint engine's nominal time
 _LOCK = threading.Lock()  # the threads of a worker load a plan or an instrument once, not once each
 # What says nothing about a single trial: raised to the driver, never written into rows.
 NOT_A_TRIALS_FAULT = (StrategyError, OSError, MemoryError, ImportError, CorruptError, RunError)
@@ -173,7 +173,7 @@ def steps_of(plan: Plan, compiled: int, plain: int) -> int:
     if plan.plain_python:
         return plain
     engine = get_engine(plan.engine)
-    return int(_ENOUGH_NS / engine.nominal_ns(plan.job())) if engine.joint else compiled
+    return int(_ENOUGH_NS / engine.nominal_ns(plan.job(), plan.points)) if engine.joint else compiled
 
 
 def environment() -> dict[str, str]:

@@ -124,7 +124,7 @@ class BarEngine:
         part = replace(data, **{name: getattr(data, name)[start:] for name in ("ts_end_ns", *BAR_FIELDS)})
         return part, (0, len(part)), points[:n_points]
 
-    def nominal_ns(self, job: Job) -> float:
+    def nominal_ns(self, job: Job, points: Points) -> float:
         """Return nanoseconds between the kernels' best and what rich measure groups take."""
         return NOMINAL_PLAIN_NS if job.plain_python else NOMINAL_NS
 
