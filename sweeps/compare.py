@@ -111,6 +111,11 @@ def differing_parameters(sides: Sequence[Side]) -> dict[str, tuple[Value | None,
     return {name: values for name, values in found.items() if len(set(values)) > 1}
 
 
+def _is_rule(name: str) -> bool:
+    """Return whether a setting says how orders are filled and what they cost, and nothing of what is wanted."""
+    return name.startswith("execution.")
+
+
 def common_measures(sides: Sequence[Side]) -> dict[str, tuple[Measure, tuple[float, ...]]]:
     """Return the measures that every side has: their declaration, and each side's value."""
     first, *others = (side.run.measures for side in sides)

@@ -183,7 +183,7 @@ def _parameters(columns: Sequence[_Column], labels: Sequence[str]) -> None:
     st.markdown("**Parameters that differ**")
     found = differing_parameters([column.side for column in columns])
     if not found:
-        st.markdown("None: every parameter of the strategy is the same.")
+        st.markdown("None: every parameter is the same.")
         return
     rows = [
         {"parameter": name}

@@ -1,0 +1,97 @@
+"""The Risk page of a trial and of files, and the explanation of a difference on Compare."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+_spec = importlib.util.spec_from_file_location("pages_tests", Path(__file__).with_name("test_pages.py"))
+assert _spec is not None
+assert _spec.loader is not None
+pages: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(pages)
+launch, words = pages.launch, pages.words
+Stored = tuple[str, dict[str, str]]
+OF_BOTH = ("Contributions", "Through time", "Frontier", "Tail", "Factors", "Stress")
+OF_TRIALS = ("Weights", "Profit", "Drawdowns", "Guards")
+
+
+def returns_csv(n: int = 150) -> bytes:
+    values = 0.01 * np.random.default_rng(1).standard_normal((n, 3))
+    days = np.datetime64("2025-01-01") + np.arange(n)
+    lines = [f"{day},{','.join(f'{value:.6f}' for value in row)}" for day, row in zip(days, values, strict=True)]
+    return "\n".join(["date,AAA,BBB,CCC", *lines]).encode()
+
+
+def test_risk__shows_every_part_of_a_trial_and_keeps_it_in_the_address(
+    monkeypatch: pytest.MonkeyPatch, stored: Stored
+) -> None:
+    url, identities = stored
+    app = launch(monkeypatch, url, "risk", run=identities["weights"], trial="1")
+    assert [metric.label.replace("\u00a0", " ") for metric in app.metric][:2] == [
+        "CVaR 80 %",
+        "VaR 80 %",
+    ]  # the trial's own level
+    assert "2 assets" in words(app).replace("\u00a0", " ") or "AAA, BBB" in words(app)
+    for part in (*OF_BOTH, *OF_TRIALS):
+        app.button_group(key="r.part").set_value(part).run()
+        assert not app.exception, (part, app.exception[0].message)
+        assert not app.error, (part, app.error[0].value)
+        assert app.query_params["r.part"] == part
+        assert "nan" not in words(app).lower().split(), part
+    assert app.query_params["trial"] == "1"
+
+
+def test_risk__of_a_link_shows_the_same_close_level_and_scenarios(
+    monkeypatch: pytest.MonkeyPatch, stored: Stored
+) -> None:
+    url, identities = stored
+    view = {"r.at": "2019-09-02", "r.beta": "0.9", "r.win": "125", "r.how": "exponential", "r.part": "Tail"}
+    app = launch(monkeypatch, url, "risk", run=identities["weights"], trial="0", **view)
+    assert {key: app.query_params[key] for key in view} == view
+    assert "2019-09-0" in words(app)
+    assert app.metric[0].label.replace("\u00a0", " ") == "CVaR 90 %"
+
+
+def test_risk__of_another_engines_run_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
+    url, identities = stored
+    app = launch(monkeypatch, url, "risk", run=identities["two"])
+    assert "hold one asset each" in words(app)
+
+
+def test_risk__of_uploaded_files_needs_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    app = launch(monkeypatch, str(tmp_path / "nothing"), "risk", **{"r.from": "files"})
+    assert "nothing is stored" in words(app)
+    app.file_uploader(key="r.returns").upload("mine.csv", returns_csv(), "text/csv")
+    app.run()
+    assert "equal share" in words(app)
+    app.file_uploader(key="r.positions").upload("held.csv", b"asset,weight\nAAA,0.7\nBBB,-0.2\n", "text/csv")
+    app.run()
+    assert app.metric[4].value.replace("\u00a0", " ") == "90 % / 50 %"
+    for part in OF_BOTH:
+        app.button_group(key="r.part").set_value(part).run()
+        assert not app.exception, (part, app.exception[0].message)
+        assert not app.error, (part, app.error[0].value)
+    assert part in app.query_params["r.part"]
+    app.file_uploader(key="r.positions").upload("held.csv", b"asset,weight\nAAA,0.7\nZZZ,0.2\n", "text/csv")
+    app.run()
+    assert "ZZZ: held, but without returns" in app.error[0].value.replace("\\", "")
+    app.file_uploader(key="r.returns").upload("mine.csv", b"date,AAA\n2025-01-01,0.1\n2025-01-02,x\n", "text/csv")
+    app.run()
+    assert "mine.csv, line 3: AAA 'x' is not a number" in app.error[0].value.replace("\\", "")
+
+
+def test_compare__explains_two_portfolios(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
+    url, identities = stored
+    sides = {f"k.{letter}": f"{identities['weights'][:12]}.{trial}" for letter, trial in (("a", 0), ("b", 1))}
+    app = launch(monkeypatch, url, "compare", **sides)
+    text = words(app).replace("\u00a0", " ")
+    assert "Why B" in text
+    assert "linked so that they sum to it" in text
+    effects = next(table.value for table in app.dataframe if "effect" in table.value.columns)
+    assert effects["effect"].tolist() == ["signal", "sizing", "guards", "costs", "other"]
+    assert effects["points of return"].iloc[3] != effects["points of return"].iloc[2]  # the fee is all that differs
