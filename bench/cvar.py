@@ -9,6 +9,8 @@ the peer's weights less that of ours.
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 import json
 import os
 import subprocess
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from quantbot.portfolio import Constraints, Linear, Scenarios, cvar_of, efficient_frontier, minimise_cvar, rolling_cvar
+from quantbot.risk import risk_contributions
 
 HERE = Path(__file__).parent
 BETAS = (0.90, 0.95, 0.99)
@@ -33,6 +36,7 @@ def main() -> None:
     arguments = parse()
     with tempfile.TemporaryDirectory() as folder, Peers(arguments.peer_python) as peers:
         bench = Bench(arguments, peers, Path(folder))
+        print(bench.source)
         print("| case | ours, ms | gap | skfolio | Riskfolio | HiGHS, best form | x skfolio | x HiGHS | excess |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
         for sizes in arguments.sizes.split(","):
@@ -42,11 +46,19 @@ def main() -> None:
         bench.rolling(1)
         bench.rolling(21)
         bench.constrained()
+        bench.components()
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--returns", type=Path, help="npy or csv (header) of returns, (n_periods, n_assets); synthetic")
+    parser.add_argument(
+        "--returns",
+        type=Path,
+        help="a wide CSV of closes (may be .gz): a header, a row for each day, the date first, then a column for each"
+        " share; or .npy of returns (n_periods, n_assets). Without it returns are synthetic. Where a case has more"
+        " assets than the file, the same shares in other years are further assets; where it has more periods, they are"
+        " drawn with replacement",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic returns")
     parser.add_argument("--sizes", default="20x500,50x1000,100x2500,500x2500,50x100000", help="assets x scenarios")
     parser.add_argument("--repeat", type=int, default=7, help="repetitions of ours")
@@ -62,12 +74,15 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace, peers: Peers, folder: Path) -> None:
         self.arguments, self.peers, self.folder = arguments, peers, folder
+        path = arguments.returns
+        self.real = None if path is None else read_returns(path)
+        self.source = f"Synthetic returns, seed {arguments.seed}.\n"
+        if self.real is not None:
+            self.source = f"Returns of {path.name}: {self.real.shape[1]} assets, {self.real.shape[0]:,} periods.\n"
 
     def cold(self, n: int, rows: int) -> None:
         """Minimise once, from nothing."""
         returns = self.market(n, rows)
-        if returns is None:
-            return
         seconds, found = timed(lambda: minimise_cvar(Scenarios.of(returns)), self.arguments.repeat)
         theirs = self.ask(returns, ("skfolio", "riskfolio", "highs"))
         self.line(f"cold, {n} x {rows:,}", seconds, found.gap, theirs, returns, found.cvar)
@@ -75,8 +90,6 @@ class Bench:
     def frontier(self) -> None:
         """Trace 50 points of the frontier."""
         returns = self.market(50, 1_000)
-        if returns is None:
-            return
         seconds, found = timed(lambda: efficient_frontier(Scenarios.of(returns), n_points=50), self.arguments.repeat)
         theirs = self.ask(returns, ("skfolio", "riskfolio"), points=50)
         self.line("frontier of 50 points, 50 x 1,000", seconds, max(p.gap for p in found.points), theirs)
@@ -85,8 +98,6 @@ class Bench:
         """Go through windows of 500 periods at three levels, `step` periods apart; the time is that of one problem."""
         n_windows = 252 if step == 1 else 12
         returns = self.market(50, 500 + step * (n_windows - 1))
-        if returns is None:
-            return
         seconds, found = timed(
             lambda: [rolling_cvar(returns, window=500, step=step, beta=beta) for beta in BETAS], self.arguments.repeat
         )
@@ -102,8 +113,6 @@ class Bench:
         """Minimise with a group, a turnover limit and a target return."""
         n = 50
         returns = self.market(n, 1_000)
-        if returns is None:
-            return
         scenarios = Scenarios.of(returns)
         target = float(scenarios.mean.mean())
         first = np.repeat([1.0, 0.0], n // 2)
@@ -113,18 +122,35 @@ class Bench:
         theirs = self.ask(returns, ("skfolio",), groups=0.5, turnover=1.0, target=target)
         self.line(f"group, turnover and target, {n} x 1,000", seconds, found.gap, theirs)
 
-    def market(self, n: int, rows: int) -> np.ndarray | None:
-        """Return returns of this size: of the file where one is given and holds as many, else synthetic."""
-        path = self.arguments.returns
-        if path is None:
-            rng = np.random.default_rng([self.arguments.seed, n, rows])
+    def components(self) -> None:
+        """Say what each of 500 assets contributes to a portfolio's CVaR."""
+        n = 500
+        returns = self.market(n, 2_500)
+        weights = np.random.default_rng([self.arguments.seed, n]).dirichlet(np.ones(n))
+        seconds, found = timed(lambda: risk_contributions(weights, Scenarios.of(returns)), self.arguments.repeat)
+        theirs = self.ask(returns, ("component",), weights=weights.tolist())
+        if "component" in theirs:
+            theirs = {"skfolio": theirs["component"]}
+        gap = abs(float(found.component.sum()) - found.total)
+        self.line(f"component CVaR, {n} x 2,500 (gap: of their sum)", seconds, gap, theirs)
+        if theirs:
+            apart = float(np.abs(theirs["skfolio"][1] - found.component).max())
+            print(f"\nComponents differ from skfolio's by {apart:.0e} at most.")
+
+    def market(self, n: int, rows: int) -> np.ndarray:
+        """Return returns of this size: of the file where one is given, else synthetic."""
+        rng = np.random.default_rng([self.arguments.seed, n, rows])
+        if self.real is None:
             factors = rng.standard_t(4, (rows, 3)) * 0.006
             own = rng.standard_t(4, (rows, n)) * 0.01
             return np.asarray(factors @ rng.uniform(0.2, 1.2, (3, n)) + own + rng.uniform(0, 0.0008, n))
-        found = np.load(path) if path.suffix == ".npy" else np.genfromtxt(path, delimiter=",", skip_header=1)
-        if found.shape[0] < rows or found.shape[1] < n:
-            return None
-        return np.ascontiguousarray(found[-rows:, :n])
+        n_periods, n_assets = self.real.shape
+        n_copies = -(-n // n_assets)
+        length = min(rows, n_periods if n_copies == 1 else n_periods // 2)
+        shift = (n_periods - length) // max(n_copies - 1, 1)
+        ends = [n_periods - k * shift for k in range(n_copies)]
+        wide = np.hstack([self.real[end - length : end] for end in ends])[:, :n]
+        return np.ascontiguousarray(wide if length == rows else wide[rng.integers(0, length, rows)])
 
     def ask(self, returns: np.ndarray, names: tuple[str, ...], **request: Any) -> dict[str, tuple[float, Any]]:
         """Return seconds of one problem and weights, by peer."""
@@ -170,6 +196,17 @@ class Bench:
             excess = f"{worst:.0e}"
         cells = (case, f"{seconds * 1e3:,.3f}", f"{gap:.0e}", *times, *ratios, excess)
         print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def read_returns(path: Path) -> np.ndarray:
+    """Return simple returns, shape (n_periods, n_assets), of a wide CSV of closes, or those in an npy file."""
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path), dtype=np.float64)
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        closes = np.array([row[1:] for row in list(csv.reader(file))[1:]], dtype=np.float64)
+    if not (closes > 0).all():
+        sys.exit(f"{path} must hold closes above 0 in every cell after the date")
+    return np.asarray(closes[1:] / closes[:-1] - 1.0)
 
 
 class Peers:

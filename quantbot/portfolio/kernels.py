@@ -23,6 +23,7 @@ OPTIMAL, STALLED = 0, 1
 
 AT_LOWER, AT_UPPER = -1, -2
 _REFACTOR = 64  # steps between two factorisations from scratch
+_FORGET = 0.95  # what is left of a length a step later: one that has become too long would hide its column for good
 _PATIENCE = 60  # steps without progress before the first improving candidate is taken in place of the best
 
 
@@ -51,6 +52,10 @@ class Tableau(NamedTuple):
         The free columns and the active rows, the first ``size[0]`` of each count.
     inverse
         Shape (m, m): free column by active row.
+    scale
+        About the greatest coefficient: what rounding is measured by.
+    lengths
+        Shape (n_columns,): of the direction in which each column leaves its bound, as last known.
     size
         [number of free columns, steps so far, steps since the inverse was made, rows in use].
     """
@@ -78,6 +83,8 @@ class Tableau(NamedTuple):
     passed: NDArray[np.int64]
     multipliers: NDArray[np.float64]
     reduced: NDArray[np.float64]
+    lengths: NDArray[np.float64]
+    scale: float
     square: NDArray[np.float64]
 
 
@@ -201,15 +208,11 @@ def _invert(square: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -
 def optimise(t: Tableau, most: int) -> int:
     """Step until nothing improves; OPTIMAL, or STALLED after `most` steps or on a singular matrix."""
     idle = 0
-    scale = 0.0
-    for r in range(t.size[3]):
-        for value in t.rows[r]:
-            scale = max(scale, abs(value))
     for _ in range(most):
         if t.size[2] >= _REFACTOR and not refactor(t):
             return STALLED
         _price(t)
-        violation, column, k, sign = _choose(t, scale, idle > _PATIENCE)
+        violation, column, k, sign = _choose(t, idle > _PATIENCE)
         if violation == 0.0:
             if t.size[2] == 0:
                 return OPTIMAL
@@ -244,26 +247,37 @@ def _price(t: Tableau) -> None:
 
 
 @jit
-def _choose(t: Tableau, scale: float, first: bool) -> tuple[float, int, int, float]:
+def _choose(t: Tableau, first: bool) -> tuple[float, int, int, float]:
     """Return what to step along: its violation (0 where nothing improves), column or -1, active row's place, direction.
 
-    Rows are weighed by the length of their direction; of equals the first. `first`: take the first that improves, which
-    can't go round in circles.
+    The steepest edge: a violation counts over the length of its direction; of equals the first. A column's length is
+    worked out again only when by the one that was last known the column is the best. `first`: take the first that
+    improves, which can't go round in circles.
     """
     m = t.size[0]
     steepest = 0.0
     for value in t.gradient:
         steepest = max(steepest, abs(value))
-    tolerance = 1e-12 * scale + 1e-14 * steepest
+    tolerance = 1e-12 * t.scale + 1e-14 * steepest
     best, violation, column, place, sign = 0.0, 0.0, -1, -1, 0.0
     for j in range(len(t.costs)):
-        if t.place[j] >= 0 or t.lower[j] == t.upper[j]:
-            continue
-        wrong = -t.reduced[j] if t.place[j] == AT_LOWER else t.reduced[j]
-        if wrong > tolerance and wrong > best:
-            best, violation, column, sign = wrong, wrong, j, 1.0 if t.place[j] == AT_LOWER else -1.0
-            if first:
-                return violation, column, place, sign
+        t.lengths[j] = max(1.0, _FORGET * t.lengths[j])
+    last = -1
+    while True:
+        best, violation, column = 0.0, 0.0, -1
+        for j in range(len(t.costs)):
+            if t.place[j] >= 0 or t.lower[j] == t.upper[j]:
+                continue
+            wrong = -t.reduced[j] if t.place[j] == AT_LOWER else t.reduced[j]
+            if wrong > tolerance and wrong > best * t.lengths[j]:
+                best, violation, column = wrong / t.lengths[j], wrong, j
+                sign = 1.0 if t.place[j] == AT_LOWER else -1.0
+                if first:
+                    return violation, column, place, sign
+        if column < 0 or column == last:
+            break
+        last = column
+        t.lengths[column] = _length(t, column)
     for k in range(m):
         row = t.active[k]
         above = t.multipliers[k] - t.up[row]
@@ -279,6 +293,30 @@ def _choose(t: Tableau, scale: float, first: bool) -> tuple[float, int, int, flo
                 if first:
                     return violation, column, place, sign
     return violation, column, place, sign
+
+
+@inlined
+def _length(t: Tableau, column: int) -> float:
+    """Return how long the direction is in which a column leaves its bound: its own step is 1."""
+    m, inverse = t.size[0], t.inverse
+    squares = 1.0
+    own = _own(t, column)
+    for a in range(m):
+        total = 0.0
+        for i in range(m):
+            total += inverse[a, i] * own[i]
+        squares += total * total
+    length: float = np.sqrt(squares)
+    return length
+
+
+@inlined
+def _own(t: Tableau, column: int) -> NDArray[np.float64]:
+    """Return a column's coefficients in the active rows; the buffer is the kernel's."""
+    own: NDArray[np.float64] = t.square[0]
+    for i in range(t.size[0]):
+        own[i] = t.columns[column, t.active[i]]
+    return own
 
 
 @jit
@@ -308,10 +346,11 @@ def step(t: Tableau, column: int, k: int, sign: float, slope: float) -> float:
         for r in range(n_rows):
             v[r] = 0.0
     else:
+        own = _own(t, column)
         for a in range(m):
             total = 0.0
             for i in range(m):
-                total += inverse[a, i] * t.rows[t.active[i], column]
+                total += inverse[a, i] * own[i]
             move[a] = -sign * total
         values = t.columns[column]
         for r in range(n_rows):
@@ -487,19 +526,20 @@ def _border(t: Tableau, column: int, row: int) -> None:
             product[i] += value * inverse[a, i]
     # inverse @ the new column of the old rows
     corner = values[column]
+    own = _own(t, column)
     for i in range(m):
-        corner -= product[i] * t.rows[t.active[i], column]
+        corner -= product[i] * own[i]
     for a in range(m):
         total = 0.0
         for i in range(m):
-            total += inverse[a, i] * t.rows[t.active[i], column]
+            total += inverse[a, i] * own[i]
         move[a] = total
     share = 1.0 / corner
     for a in range(m):
-        own = move[a] * share
+        part = move[a] * share
         for i in range(m):
-            inverse[a, i] += own * product[i]
-        inverse[a, m] = -own
+            inverse[a, i] += part * product[i]
+        inverse[a, m] = -part
     for i in range(m):
         inverse[m, i] = -product[i] * share
     inverse[m, m] = share
@@ -537,10 +577,11 @@ def _shrink(t: Tableau, a: int, k: int) -> None:
 def _exchange_column(t: Tableau, a: int, column: int) -> None:
     """Put a column in the place of the free column at `a`."""
     m, inverse, y = t.size[0], t.inverse, t.move
+    own = _own(t, column)
     for i in range(m):
         total = 0.0
         for j in range(m):
-            total += inverse[i, j] * t.rows[t.active[j], column]
+            total += inverse[i, j] * own[j]
         y[i] = total
     share = 1.0 / y[a]
     for j in range(m):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -155,7 +154,8 @@ def build(
     n_pieces, first = len(asset), len(names)
     rows = np.zeros((first + n_scenarios, n_pieces + 1))
     rows[:first, :-1] = coefficients
-    np.negative(returns if n_pieces == len(origin) else returns[:, asset], out=rows[first:, :-1])
+    own = returns if n_pieces == len(origin) else np.take(returns, asset, axis=1)
+    np.negative(own, out=rows[first:, :-1])
     rows[first:, -1] = -1.0
     bounds = np.zeros(len(rows))
     bounds[:first] = sides
@@ -163,7 +163,8 @@ def build(
         bounds[first:] = returns @ origin
     if benchmark is not None:
         bounds[first:] -= benchmark
-    penalty = PENALTY * max(float(np.abs(returns).max()), 1e-9)
+    greatest = max(float(returns.max()), -float(returns.min()))
+    penalty = PENALTY * max(greatest, 1e-9)
     up = np.full(len(rows), penalty)
     up[first:] = chances / (1.0 - beta)
     down = np.zeros(len(rows))
@@ -181,7 +182,7 @@ def build(
         costs[:-1] -= reward * scenarios.mean[asset]
         constant -= reward * float(scenarios.mean @ origin)
     upper = np.append(length, np.inf)
-    tableau = _tableau(rows, bounds, up, down, costs, upper, starts_full)
+    tableau = _tableau(rows, bounds, up, down, costs, upper, starts_full, max(greatest, 1.0))
     model = Model(tableau, names, chosen, asset, origin, constant)
     if near is None:
         start(model)
@@ -241,8 +242,9 @@ def follow(model: Model, near: Model) -> None:
 
 
 def _tableau(
-    rows: Floats, bounds: Floats, up: Floats, down: Floats, costs: Floats, upper: Floats, starts_full: NDArray[np.bool_]
-) -> Tableau:
+    rows: Floats, bounds: Floats, up: Floats, down: Floats, costs: Floats, upper: Floats,
+    starts_full: NDArray[np.bool_], scale: float,
+) -> Tableau:  # fmt: skip
     n_rows, n_columns = rows.shape
     room = n_columns + 1
     lower = np.zeros(n_columns)
@@ -273,6 +275,8 @@ def _tableau(
         passed=np.empty(n_rows, dtype=np.int64),
         multipliers=np.empty(room),
         reduced=np.empty(n_columns),
+        lengths=np.ones(n_columns),
+        scale=scale,
         square=np.empty((room, room)),
     )
 
@@ -282,17 +286,16 @@ def pieces(limits: Limits) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[n
     n_assets = len(limits.lower)
     if limits.gross is None and not limits.trades:
         return np.arange(n_assets), limits.lower, limits.upper - limits.lower, np.zeros(n_assets, dtype=bool)
-    home = np.clip(limits.previous, limits.lower, limits.upper)
-    parts = []
-    for j in range(n_assets):
-        low, high = limits.lower[j], limits.upper[j]
-        cuts = {0.0} if limits.gross is not None else set()
-        if limits.trades:
-            cuts.add(float(limits.previous[j]))
-        ends = [low, *sorted(cut for cut in cuts if low < cut < high), high]
-        parts += [(j, a, b - a, b <= home[j]) for a, b in pairwise(ends)]
-    asset, begin, length, full = zip(*parts, strict=True)
-    return np.array(asset), np.array(begin), np.array(length), np.array(full)
+    low, high = limits.lower, limits.upper
+    home = np.clip(limits.previous, low, high)
+    cuts = [np.clip(0.0, low, high)] if limits.gross is not None else []
+    cuts += [home] if limits.trades else []
+    ends = np.sort(np.column_stack([low, *cuts, high]), axis=1)
+    real = ends[:, 1:] > ends[:, :-1]
+    real[:, 0] |= low == high  # a fixed weight is one piece of no length
+    begin, end = ends[:, :-1][real], ends[:, 1:][real]
+    asset = np.nonzero(real)[0]
+    return asset, begin, end - begin, end <= home[asset]
 
 
 def constraint_rows(
