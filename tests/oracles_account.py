@@ -191,6 +191,7 @@ class Slow:
         if not (self.wanted or self.left or self.leaving or self.enforce):
             return
         self.enforce = False
+        self.wanted = {j: target for j, target in self.wanted.items() if target != 0.0 or self.units[j] != 0.0}
         here = np.where(np.isnan(self.panel.close[t]), self.marks, prices)
         value = self.cash + self.worth(here).sum()
         if value <= 0:

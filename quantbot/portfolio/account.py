@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantbot import buffers
 from quantbot.bars.rows import tail
@@ -77,8 +78,8 @@ def account_returns(
     run = _Run(panel, window, targets, settings, points, ("core",))
     returns = np.full((len(points), run.n_bars), np.nan)
     if len(points):
-        sums = run.step(slice(0, len(points)), returns)
-        returns[sums[:, layout.STATUS] > 0.0] = np.nan
+        accounts = run.step(slice(0, len(points)), returns)
+        returns[accounts["status"] != layout.FINE] = np.nan
     return returns
 
 
@@ -91,8 +92,8 @@ def equity_of(returns: Floats, settings: Mapping[str, Value], points: Points) ->
 def memory_bytes(n_bars: int, n_assets: int, n_points: int) -> int:
     """Return an upper bound of what `run_accounts` allocates beside its arguments."""
     market_bytes = 8 * n_bars * n_assets * 3  # marks, returns, and one in the making
-    rows = n_points * 8 * (layout.N_RULES + layout.N_SUMS + len(row_measures.MEASURES))
-    return market_bytes + rows + RETURNS_BYTES + 8 * n_bars + 8 * 20 * n_assets
+    rows = n_points * (layout.RULE.itemsize + layout.ACCOUNT.itemsize + 24 * len(row_measures.MEASURES))
+    return market_bytes + rows + RETURNS_BYTES + 8 * n_bars + 2 * layout.ASSET.itemsize * n_assets
 
 
 class _Run:
@@ -124,48 +125,49 @@ class _Run:
     def rows(self) -> Rows:
         """Return a row for each point."""
         n = len(self.points)
-        sums = np.empty((n, layout.N_SUMS))
-        tails = np.empty((n, 2))
+        accounts = np.zeros(n, dtype=layout.ACCOUNT)
+        tails = np.full((n, 2), np.nan)
         if "tail" in self.groups:
             most = max(RETURNS_BYTES // (8 * self.n_bars), 1)
             for first in range(0, n, most):
                 part = slice(first, min(first + most, n))
                 returns = np.empty((part.stop - first, self.n_bars))
-                sums[part] = self.step(part, returns)
-                for i, own in enumerate(returns):
-                    tails[first + i] = tail(own) if sums[first + i, layout.STATUS] == layout.FINE else np.nan
+                accounts[part] = self.step(part, returns)
+                for i in np.flatnonzero(accounts["status"][part] == layout.FINE).tolist():
+                    tails[first + i] = tail(returns[i])
         elif n:
-            sums[:] = self.step(slice(0, n), buffers.empty(self.n_bars)[None])
-        failed = sums[:, layout.STATUS] > 0.0
-        sums[failed, layout.EQUITY : layout.SUM_EQUITY + 1] = np.nan
+            accounts[:] = self.step(slice(0, n), buffers.empty(self.n_bars)[None])
+        failed = accounts["status"] != layout.FINE
+        accounts["equity"][failed] = np.nan
         cash = self.settings.column("execution.initial_cash")
-        found = row_measures.measures(sums, cash, self.n_bars, self.panel.periods_per_year, self.groups)
+        found = row_measures.measures(accounts, cash, self.n_bars, self.panel.periods_per_year, self.groups)
         if "tail" in self.groups:
             found = {**found, "var_95": tails[:, 0].copy(), "cvar_95": tails[:, 1].copy()}
         columns = {name: np.where(failed, np.nan, found[name]) for name in row_measures.names(self.groups)}
         status = np.where(failed, TrialStatus.FAILED, TrialStatus.OK).astype(np.uint8)
-        return Rows(columns, status, {int(i): self._why(sums[i]) for i in np.flatnonzero(failed)})
+        return Rows(columns, status, {int(i): self._why(accounts[i]) for i in np.flatnonzero(failed)})
 
-    def step(self, part: slice, returns: Floats, tape: Any = None) -> Floats:
-        """Step some points, write their returns per bar, and return their sums, shape (n, N_SUMS)."""
-        from quantbot.portfolio import kernels_account as kernels
+    def step(self, part: slice, returns: Floats, tape: Any = None) -> NDArray[np.void]:
+        """Step some points, write their returns per bar, and return their accounts, shape (n,) of `layout.ACCOUNT`."""
+        from quantbot.portfolio import kernels_account
+        from quantbot.portfolio.kernels_market import Plan
         from quantbot.portfolio.recording import new_book, new_tape
 
         rules = self.rules[part]
-        sums = np.empty((rules.shape[0], layout.N_SUMS))
-        targets = self.targets
-        plan = kernels.Plan(targets.bars, targets.weights, targets.of[part], targets.kind == "units")
-        longest = int(rules[:, layout.RISK_WINDOW].max())
-        book = new_book(len(self.panel.instruments), longest)
-        kept = new_tape(self.start, 0, len(self.panel.instruments), 0, 0) if tape is None else tape
-        kernels.run(self.market, plan, self.start, self.stop, rules, sums, returns, book, kept)
-        return sums
+        accounts = np.zeros(rules.shape[0], dtype=layout.ACCOUNT)
+        accounts["worst"] = 1.0
+        targets, n_assets = self.targets, len(self.panel.instruments)
+        plan = Plan(targets.bars, targets.weights, targets.of[part], targets.kind == "units")
+        book = new_book(n_assets, int(rules["risk_window"].max()))
+        kept = new_tape(self.start, 0, n_assets, 0, 0) if tape is None else tape
+        kernels_account.run(self.market, plan, self.start, self.stop, rules, accounts, returns, book, kept)
+        return accounts
 
-    def _why(self, sums: Floats) -> str:
-        t = int(sums[layout.BAR])
+    def _why(self, account: np.void) -> str:
+        t = int(account["bar"])
         when = f"bar {t} ({np.datetime64(int(self.panel.ts_end_ns[t]), 'ns').astype('datetime64[s]')}Z)"
-        if sums[layout.STATUS] == layout.NO_FUNDING:
-            asset = self.panel.assets[int(sums[layout.ASSET])]
+        if account["status"] == layout.NO_FUNDING:
+            asset = self.panel.assets[int(account["asset"])]
             return (
                 f"the funding rate of {asset} is not known at {when} while it is held; fill it in, or set"
                 " execution.missing_funding to flag"

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quantbot.market import Floats
-from quantbot.portfolio import layout
 from quantbot.portfolio.targets import Targets
 
 if TYPE_CHECKING:
     from quantbot.portfolio.kernels_market import Market, Tape
 
 
-def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rules: Floats) -> dict[str, Floats]:
+def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rule: np.void) -> dict[str, Floats]:
     """Return each strategy's profit after costs in each bar, shape (n_bars,).
 
     At a bar's fills each strategy is given the units that its part of the targets asks for, scaled down together where
@@ -29,7 +28,7 @@ def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rules: Floa
     bars = slice(tape.start, tape.start + n_bars)
     orders = _orders_by_bar(tape)
     marks, multiplier = market.marks[bars], market.multiplier
-    same_close = rules[layout.SAME_CLOSE] > 0.0
+    same_close = bool(rule["same_close"])
     prices = (market.close if same_close else market.open)[bars]
     rows = _decided(targets, tape, same_close)
     held = np.zeros((n, n_assets))
@@ -44,7 +43,7 @@ def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rules: Floa
             profit[t] += held @ (market.dividend[bars][t] * multiplier)
         mark = np.where(np.isnan(marks[t]), 0.0, marks[t])
         if same_close:
-            profit[t] += _carrying(market, rules, held, mark, tape.start + t)
+            profit[t] += _carrying(market, rule, held, mark, tape.start + t)
         if rows[t] is not None:
             asked = targets.parts[targets.of[0], :, rows[t]]
         price = np.where(np.isnan(prices[t]), mark, prices[t])
@@ -61,7 +60,7 @@ def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rules: Floa
             profit[t] -= _portions(np.abs(after - held), after) @ costs
         profit[t] += after @ ((mark - price) * multiplier)
         if not same_close:
-            profit[t] += _carrying(market, rules, after, mark, tape.start + t)
+            profit[t] += _carrying(market, rule, after, mark, tape.start + t)
         held, last = after, mark
     return dict(zip(targets.strategies, np.ascontiguousarray(profit.T), strict=True))
 
@@ -86,11 +85,11 @@ def _portions(of: Floats, otherwise: Floats) -> Floats:
     return found
 
 
-def _carrying(market: Market, rules: Floats, held: Floats, mark: Floats, t: int) -> Floats:
+def _carrying(market: Market, rule: np.void, held: Floats, mark: Floats, t: int) -> Floats:
     """Return what borrowing and funding bring each strategy at a close; netted shorts are shared by position."""
     worth = held * mark * market.multiplier
     net = worth.sum(axis=0)
-    rate = np.where(net < 0.0, rules[layout.BORROW], 0.0)  # of a short's negative value: a charge
+    rate = np.where(net < 0.0, rule["borrow"], 0.0)  # of a short's negative value: a charge
     if market.funding.size:
         rate = rate - np.nan_to_num(market.funding[t])
     found: Floats = worth @ rate

@@ -33,6 +33,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantbot.engine import Points
 from quantbot.errors import ParameterError
@@ -125,19 +126,19 @@ class Settings:
         """Return where a choice is this word."""
         return np.asarray(self.values[name]) == word
 
-    def rules(self, periods_per_year: float) -> Floats:
-        """Return what the kernel wants to know of each point, shape (n_points, N_RULES)."""
-        rules = np.empty((self.n, layout.N_RULES))
-        for place, name in _PLAIN.items():
-            rules[:, place] = self.values[name]
-        for place, (name, word) in _WORDS.items():
-            rules[:, place] = self.is_word(name, word)
-        rules[:, layout.FEE_RATE] = self.column("execution.fee_bps") * 1e-4
-        rules[:, layout.MOVED] = (
-            self.column("execution.half_spread_bps") + self.column("execution.slippage_bps")
-        ) * 1e-4
-        for place, name in _RATES.items():
-            rules[:, place] = self.column(name) / periods_per_year
+    def rules(self, periods_per_year: float) -> NDArray[np.void]:
+        """Return what the kernel wants to know of each point, shape (n_points,) of `layout.RULE`."""
+        rules = np.zeros(self.n, dtype=layout.RULE)
+        for field, name in _PLAIN.items():
+            rules[field] = self.values[name]
+        for guard in GUARDS:
+            rules[guard.name] = self.values[f"guards.{guard.name}"]
+        for field, (name, word) in _WORDS.items():
+            rules[field] = self.is_word(name, word)
+        rules["fee_rate"] = self.column("execution.fee_bps") * 1e-4
+        rules["moved"] = (self.column("execution.half_spread_bps") + self.column("execution.slippage_bps")) * 1e-4
+        for field, name in _RATES.items():
+            rules[field] = self.column(name) / periods_per_year
         return rules
 
 
@@ -149,40 +150,23 @@ def _checked(name: str, parameter: Parameter, value: object) -> Value:
 
 
 _PLAIN = {
-    layout.INITIAL_CASH: "execution.initial_cash",
-    layout.FEE_UNIT: "execution.fee_per_unit",
-    layout.FEE_LEAST: "execution.fee_minimum",
-    layout.IMPACT: "execution.impact",
-    layout.IMPACT_WINDOW: "execution.impact_window",
-    layout.PARTICIPATION: "execution.participation",
-    layout.LOT: "execution.lot_size",
-    layout.INITIAL_MARGIN: "execution.initial_margin",
-    layout.MAINTENANCE: "execution.maintenance_margin",
-    layout.LEVERAGE: "execution.leverage",
-    layout.BAND: "execution.rebalance_band",
-    layout.MAX_DRAWDOWN: "guards.max_drawdown",
-    layout.COOL_OFF: "guards.cool_off",
-    layout.DAILY_LOSS: "guards.daily_loss",
-    layout.KILL_LOSS: "guards.kill_loss",
-    layout.MAX_GROSS: "guards.max_gross",
-    layout.MAX_NET: "guards.max_net",
-    layout.MAX_WEIGHT: "guards.max_weight",
-    layout.MAX_VOLATILITY: "guards.max_volatility",
-    layout.MAX_CVAR: "guards.max_cvar",
-    layout.CVAR_BETA: "guards.cvar_beta",
-    layout.RISK_WINDOW: "guards.risk_window",
-    layout.MAX_ORDERS: "guards.max_orders",
-    layout.MAX_TURNOVER: "guards.max_turnover",
+    "initial_cash": "execution.initial_cash",
+    "fee_unit": "execution.fee_per_unit",
+    "fee_least": "execution.fee_minimum",
+    "impact": "execution.impact",
+    "impact_window": "execution.impact_window",
+    "participation": "execution.participation",
+    "lot": "execution.lot_size",
+    "initial_margin": "execution.initial_margin",
+    "maintenance": "execution.maintenance_margin",
+    "leverage": "execution.leverage",
+    "band": "execution.rebalance_band",
 }
 _WORDS = {
-    layout.SAME_CLOSE: ("execution.fill", "same_close"),
-    layout.CARRY: ("execution.leftover", "carry"),
-    layout.WAIT: ("execution.missing_bar", "wait"),
-    layout.LONG_ONLY: ("execution.direction", "long_only"),
-    layout.FLAG_FUNDING: ("execution.missing_funding", "flag"),
+    "same_close": ("execution.fill", "same_close"),
+    "carry": ("execution.leftover", "carry"),
+    "wait": ("execution.missing_bar", "wait"),
+    "long_only": ("execution.direction", "long_only"),
+    "flag_funding": ("execution.missing_funding", "flag"),
 }
-_RATES = {
-    layout.BORROW: "execution.borrow_rate",
-    layout.INTEREST: "execution.cash_rate",
-    layout.LOAN: "execution.loan_rate",
-}
+_RATES = {"borrow": "execution.borrow_rate", "interest": "execution.cash_rate", "loan": "execution.loan_rate"}

@@ -1,17 +1,13 @@
-"""The arrays that an account's kernels share: the market, an account's book, and the tape of a replay."""
+"""The arrays that an account's kernels share: the market, room for an account, and the tape of a replay."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Places in `Book.state`.
-HELD, WAITING, UNTIL = 0, 1, 2  # UNTIL + 1: the guard that has decisions ignored until then
-N_STATE = 4
-
-MOVED_BY_PLAN, MOVED_BY_GUARD, MOVED_BY_EXIT = 1, 2, 3
+Record = Any  # of a dtype in `quantbot.portfolio.layout`; fields are read and set by name
 
 
 class Market(NamedTuple):
@@ -47,48 +43,54 @@ class Market(NamedTuple):
     periods_per_year: float
 
 
-class Book(NamedTuple):
-    """What an account holds and wants, by asset, and room to work in; used again for each account.
+class Plan(NamedTuple):
+    """What is wanted when.
 
     Attributes
     ----------
-    units, size
-        Signed units, and units times multiplier: what a price is multiplied with.
-    wanted, left
-        Target weight that waits for its fill, NaN where none does; units that still have to be traded.
-    leaving
-        Why a position has to be closed whatever is wanted: the kind of its order; 0 where it need not.
-    held, held_size
-        The assets held and their sizes, the first ``state[HELD]`` count: a close touches nothing else.
-    now, goal, can, moves, capped, delta, raw, queue
-        Within one fill: weights before and wanted, whether it trades at this bar, who wants an order, whether a limit
-        changed the goal, units to trade after and before limits, and a list of assets.
-    past
-        Shape (risk window,): returns of weights in past bars.
-    levels
-        Equity that guards measure from: the stop's peak, before the day, at the last close.
-    state
-        See the places above.
+    bars
+        Shape (n_rebalances,): the bar at whose close each decision falls, rising.
+    values
+        Shape (n_sets, n_rebalances, n_assets): target weights, or units to trade; NaN leaves an asset alone.
+    of
+        Shape (n_points,): the set that each point trades.
+    are_units
+        Whether `values` are units to trade.
     """
 
-    units: NDArray[np.float64]
-    size: NDArray[np.float64]
-    wanted: NDArray[np.float64]
-    left: NDArray[np.float64]
-    leaving: NDArray[np.int64]
+    bars: NDArray[np.int64]
+    values: NDArray[np.float64]
+    of: NDArray[np.int64]
+    are_units: bool
+
+
+class Book(NamedTuple):
+    """Room for an account, used again for each.
+
+    Attributes
+    ----------
+    assets
+        Shape (n_assets,), of `layout.ASSET`.
+    held, held_size
+        The assets held and their sizes, the first ``n_held`` count: a close touches nothing else.
+    active
+        Shape (n_assets,): the assets that one fill is about.
+    listed, weight
+        A list of assets, and a number for each.
+    past
+        Shape (risk window,): returns of weights in past bars.
+    worst
+        The same: the worst of them.
+    """
+
+    assets: Record
     held: NDArray[np.int64]
     held_size: NDArray[np.float64]
-    now: NDArray[np.float64]
-    goal: NDArray[np.float64]
-    can: NDArray[np.bool_]
-    moves: NDArray[np.int64]
-    capped: NDArray[np.bool_]
-    delta: NDArray[np.float64]
-    raw: NDArray[np.float64]
-    queue: NDArray[np.int64]
+    active: NDArray[np.int64]
+    listed: NDArray[np.int64]
+    weight: NDArray[np.float64]
     past: NDArray[np.float64]
-    levels: NDArray[np.float64]
-    state: NDArray[np.int64]
+    worst: NDArray[np.float64]
 
 
 class Tape(NamedTuple):

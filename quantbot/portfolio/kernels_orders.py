@@ -7,45 +7,16 @@ from numpy.typing import NDArray
 
 from quantbot.kernels import jit
 from quantbot.portfolio.kernels_guards import is_limited, limit, note
-from quantbot.portfolio.kernels_market import (
-    HELD,
-    MOVED_BY_EXIT,
-    MOVED_BY_GUARD,
-    MOVED_BY_PLAN,
-    WAITING,
-    Book,
-    Market,
-    Tape,
-)
+from quantbot.portfolio.kernels_market import Book, Market, Record, Tape
 from quantbot.portfolio.layout import (
-    BAND,
+    BY_EXIT,
+    BY_GUARD,
+    BY_PLAN,
     CARRIED,
-    CARRY,
-    CASH,
-    FEE_LEAST,
-    FEE_RATE,
-    FEE_UNIT,
-    FEES,
-    IMPACT,
-    IMPACT_WINDOW,
-    IMPACTS,
-    INITIAL_MARGIN,
-    LEVERAGE,
     LIMITED,
-    LONG_ONLY,
-    LOT,
-    MAX_ORDERS,
-    MAX_TURNOVER,
-    MOVED,
-    N_ORDERS,
     ON_ORDERS,
     ON_TURNOVER,
-    PARTICIPATION,
-    SPREAD,
     TARGET,
-    TRADED,
-    TRADED_TODAY,
-    WAIT,
 )
 
 TINY = 1e-12  # an order for less than this share of the position is rounding
@@ -54,8 +25,8 @@ TINY = 1e-12  # an order for less than this share of the position is rounding
 @jit
 def trade(
     market: Market,
-    rules: NDArray[np.float64],
-    sums: NDArray[np.float64],
+    rule: Record,
+    account: Record,
     book: Book,
     tape: Tape,
     t: int,
@@ -63,226 +34,229 @@ def trade(
     seen: int,
 ) -> None:
     """Fill at the `prices` of bar `t` what waits; `seen` is the bar whose close was the last to be known."""
-    value = sums[CASH]
-    for k in range(book.state[HELD]):
-        j = book.held[k]
-        price = prices[t, j]
-        value += book.held_size[k] * (price if price == price else market.marks[t, j])
+    value, marks = account.cash, market.marks[t]
+    for k in range(account.n_held):
+        price = prices[book.held[k]]
+        value += book.held_size[k] * (price if price == price else marks[book.held[k]])
     if not value > 0.0:
         return
     if tape.value.shape[0] > 0:
         tape.value[t - tape.start] = value
-    _goals(market, rules, book, t, prices, value)
-    if rules[INITIAL_MARGIN] > 0.0 or is_limited(rules):
-        limit(market, rules, sums, book, tape, t, seen)
-    _sizes(market, rules, book, t, prices, value)
-    if rules[MAX_ORDERS] > 0.0:
-        _fewer(rules, sums, book, tape, t, prices, value)
-    if rules[MAX_TURNOVER] > 0.0:
-        _less(market, rules, sums, book, tape, t, prices, value)
-    _fill(market, rules, sums, book, tape, t, prices, value)
-    _settle(rules, book)
+    assets = book.assets
+    active = book.active[: _look(assets, book.active, prices, marks, market.volume[t], rule, value)]
+    if rule.initial_margin > 0.0 or is_limited(rule):
+        limit(market, rule, account, book, tape.notes, t, seen)
+    _size(assets, active, rule, value)
+    if rule.impact > 0.0:
+        for j in active:
+            if assets[j].delta != 0.0:
+                assets[j].whole_impact = rule.impact * _deviation(market.returns, t, rule.impact_window, j)
+    if rule.max_orders > 0:
+        _fewer(assets, active, rule, account, tape.notes, t, value)
+    if rule.max_turnover > 0.0:
+        _less(assets, active, rule, account, tape.notes, t, value)
+    n_orders = _queue(assets, active, rule, book.listed, value)
+    floor = (1.0 - rule.leverage) * value
+    for k in range(n_orders):
+        _execute(assets[book.listed[k]], rule, account, tape.orders, floor, t, book.listed[k])
+    _settle(assets, active, rule, account, book.held, book.held_size)
 
 
 @jit
-def _goals(
-    market: Market, rules: NDArray[np.float64], book: Book, t: int, prices: NDArray[np.float64], value: float
-) -> None:
-    """Find each asset's weight now, the one that is wanted, and whether that takes an order."""
-    for j in range(book.units.shape[0]):
-        price = prices[t, j]
-        can = price == price
-        size = book.size[j]
-        now = 0.0
-        if size != 0.0:
-            now = size * (price if can else market.marks[t, j]) / value
-        goal, moves = now, 0
-        if can:
-            wanted, left = book.wanted[j], book.left[j]
-            if book.leaving[j]:
-                goal, moves = 0.0, MOVED_BY_EXIT
-            elif wanted == wanted:
-                goal = max(wanted, 0.0) if rules[LONG_ONLY] > 0.0 else wanted
-                if abs(goal - now) < rules[BAND]:
-                    goal = now
-                else:
-                    moves = MOVED_BY_PLAN
-            elif left != 0.0:
-                if rules[LONG_ONLY] > 0.0 and book.units[j] + left < 0.0:
-                    left = -book.units[j]
-                    book.left[j] = left
-                goal = now + left * market.multiplier[j] * price / value
-                moves = MOVED_BY_PLAN
-        book.now[j], book.goal[j], book.can[j], book.moves[j], book.capped[j] = now, goal, can, moves, False
+def _look(
+    assets: Record,
+    active: NDArray[np.int64],
+    prices: NDArray[np.float64],
+    marks: NDArray[np.float64],
+    volumes: NDArray[np.float64],
+    rule: Record,
+    value: float,
+) -> int:
+    """Find each asset's price, its weight now, the one that is wanted, and whether that takes an order.
 
-
-@jit
-def _sizes(
-    market: Market, rules: NDArray[np.float64], book: Book, t: int, prices: NDArray[np.float64], value: float
-) -> None:
-    """Turn goals into units to trade, no more than the bar's volume allows."""
-    for j in range(book.units.shape[0]):
-        book.delta[j] = 0.0
-        book.raw[j] = 0.0
-        if not book.moves[j]:
+    Assets of which nothing is held or wanted are left out of `active`; return how many are in it.
+    """
+    n_active = 0
+    for j in range(assets.shape[0]):
+        asset = assets[j]
+        if asset.units == 0.0 and asset.left == 0.0 and not abs(asset.wanted) > 0.0:
+            asset.wanted = np.nan
+            asset.now = asset.goal = 0.0
+            asset.moves = asset.leaving = 0
             continue
-        goal, units = book.goal[j], book.units[j]
-        if goal == 0.0:
-            delta = -units
-        elif book.left[j] != 0.0 and book.wanted[j] != book.wanted[j] and not book.capped[j]:
-            delta = book.left[j]
+        active[n_active] = j
+        n_active += 1
+        price = prices[j]
+        asset.can = 1 if price == price else 0
+        asset.price = price if price == price else marks[j]
+        asset.volume = volumes[j]
+        now = asset.size * asset.price / value if asset.size != 0.0 else 0.0
+        goal, moves = now, 0
+        if asset.can:
+            if asset.leaving:
+                goal, moves = 0.0, BY_EXIT
+            elif asset.wanted == asset.wanted:
+                wanted = max(asset.wanted, 0.0) if rule.long_only > 0 else asset.wanted
+                if not abs(wanted - now) < rule.band:
+                    goal, moves = wanted, BY_PLAN
+            elif asset.left != 0.0:
+                if rule.long_only > 0 and asset.units + asset.left < 0.0:
+                    asset.left = -asset.units
+                goal = now + asset.left * asset.multiplier * price / value
+                moves = BY_PLAN
+        asset.now, asset.goal, asset.moves, asset.capped = now, goal, moves, 0
+        asset.whole_impact = 0.0
+    return n_active
+
+
+@jit
+def _size(assets: Record, active: NDArray[np.int64], rule: Record, value: float) -> None:
+    """Turn goals into units to trade, no more than the bar's volume allows."""
+    for j in active:
+        asset = assets[j]
+        asset.delta = asset.raw = 0.0
+        if asset.moves == 0:
+            continue
+        if asset.goal == 0.0:
+            delta = -asset.units
+        elif asset.left != 0.0 and asset.wanted != asset.wanted and asset.capped == 0:
+            delta = asset.left
         else:
-            delta = (goal * value / prices[t, j] - book.size[j]) / market.multiplier[j]
-        if abs(delta) <= TINY * abs(units):
+            delta = (asset.goal * value / asset.price - asset.size) / asset.multiplier
+        if abs(delta) <= TINY * abs(asset.units):
             delta = 0.0
-        book.raw[j] = delta
-        if rules[PARTICIPATION] > 0.0 or rules[IMPACT] > 0.0:
-            volume = market.volume[t, j]
+        asset.raw = delta
+        if rule.participation > 0.0 or rule.impact > 0.0:
             most = 0.0
-            if volume > 0.0:
-                most = rules[PARTICIPATION] * volume if rules[PARTICIPATION] > 0.0 else np.inf
+            if asset.volume > 0.0:
+                most = rule.participation * asset.volume if rule.participation > 0.0 else np.inf
             delta = min(max(delta, -most), most)
-        book.delta[j] = delta
+        asset.delta = delta
 
 
 @jit
 def _fewer(
-    rules: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    book: Book,
-    tape: Tape,
+    assets: Record,
+    active: NDArray[np.int64],
+    rule: Record,
+    account: Record,
+    notes: NDArray[np.float64],
     t: int,
-    prices: NDArray[np.float64],
     value: float,
 ) -> None:
     """Keep so many of the planned orders: those that make a position smaller first, then those that want the most."""
-    n_wanted, most = 0, int(rules[MAX_ORDERS])
-    n = book.units.shape[0]
-    for j in range(n):
-        if book.moves[j] == MOVED_BY_PLAN and book.delta[j] != 0.0:
-            n_wanted += 1
-    if n_wanted <= most:
+    n_wanted = 0
+    for j in active:
+        assets[j].kept = 0
+        n_wanted += assets[j].moves == BY_PLAN and assets[j].delta != 0.0
+    if n_wanted <= rule.max_orders:
         return
-    for k in range(n):
-        book.queue[k] = 0
-    for _ in range(most):
+    for _ in range(rule.max_orders):
         best, most_asked, best_reduces = -1, -1.0, False
-        for j in range(n):
-            if book.moves[j] != MOVED_BY_PLAN or book.delta[j] == 0.0 or book.queue[j]:
+        for j in active:
+            asset = assets[j]
+            if asset.moves != BY_PLAN or asset.delta == 0.0 or asset.kept:
                 continue
-            asked = abs(book.goal[j] * value - book.size[j] * prices[t, j])
-            reduces = abs(book.units[j] + book.delta[j]) < abs(book.units[j])
+            asked = abs(asset.goal * value - asset.size * asset.price)
+            reduces = abs(asset.units + asset.delta) < abs(asset.units)
             if (reduces and not best_reduces) or (reduces == best_reduces and asked > most_asked):
                 best, most_asked, best_reduces = j, asked, reduces
-        book.queue[best] = 1
-    for j in range(n):
-        if book.moves[j] == MOVED_BY_PLAN and not book.queue[j]:
-            book.delta[j] = 0.0
-            book.raw[j] = 0.0
-    note(sums, tape, t, ON_ORDERS, n_wanted, most)
+        assets[best].kept = 1
+    for j in active:
+        if assets[j].moves == BY_PLAN and assets[j].kept == 0:
+            assets[j].delta = assets[j].raw = 0.0
+    note(account, notes, t, ON_ORDERS, float(n_wanted), float(rule.max_orders))
 
 
 @jit
 def _less(
-    market: Market,
-    rules: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    book: Book,
-    tape: Tape,
+    assets: Record,
+    active: NDArray[np.int64],
+    rule: Record,
+    account: Record,
+    notes: NDArray[np.float64],
     t: int,
-    prices: NDArray[np.float64],
     value: float,
 ) -> None:
     """Scale the planned orders down to what the day's turnover still allows."""
     total = 0.0
-    for j in range(book.units.shape[0]):
-        if book.moves[j] == MOVED_BY_PLAN:
-            total += abs(book.delta[j] * market.multiplier[j] * prices[t, j])
-    room = max(rules[MAX_TURNOVER] * value - sums[TRADED_TODAY], 0.0)
+    for j in active:
+        asset = assets[j]
+        if asset.moves == BY_PLAN:
+            total += abs(asset.delta * asset.multiplier * asset.price)
+    room = max(rule.max_turnover * value - account.traded_today, 0.0)
     if total <= room:
         return
-    for j in range(book.units.shape[0]):
-        if book.moves[j] == MOVED_BY_PLAN:
-            book.delta[j] *= room / total
-            book.raw[j] *= room / total
-    note(sums, tape, t, ON_TURNOVER, (sums[TRADED_TODAY] + total) / value, (sums[TRADED_TODAY] + room) / value)
+    for j in active:
+        if assets[j].moves == BY_PLAN:
+            assets[j].delta *= room / total
+            assets[j].raw *= room / total
+    traded = account.traded_today
+    note(account, notes, t, ON_TURNOVER, (traded + total) / value, (traded + room) / value)
 
 
 @jit
-def _fill(
-    market: Market,
-    rules: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    book: Book,
-    tape: Tape,
-    t: int,
-    prices: NDArray[np.float64],
-    value: float,
-) -> None:
-    """Execute sales, then purchases from the smallest to the largest while there is cash."""
-    queue = book.queue
-    n_sales, n_orders = 0, 0
-    for j in range(book.units.shape[0]):
-        if book.delta[j] != 0.0:
-            book.delta[j] = _in_lots(rules[LOT], book.units[j], book.delta[j])
-            if book.delta[j] < 0.0:
+def _queue(assets: Record, active: NDArray[np.int64], rule: Record, queue: NDArray[np.int64], value: float) -> int:
+    """Round to lots, and list sales in the panel's order, then purchases from the smallest; return how many."""
+    n_sales = 0
+    for j in active:
+        asset = assets[j]
+        if asset.delta != 0.0:
+            asset.delta = _in_lots(rule.lot, asset.units, asset.delta)
+            if asset.delta < 0.0:
                 queue[n_sales] = j
                 n_sales += 1
     n_orders = n_sales
-    for j in range(book.units.shape[0]):
-        if book.delta[j] > 0.0:
+    for j in active:
+        if assets[j].delta > 0.0:
             # By what is wanted, not by units times price, whose rounding would order equal weights; insertion keeps
             # those in the order of assets. `now` has served and holds the key.
-            cost = book.goal[j] * value - book.size[j] * prices[t, j]
-            book.now[j] = cost
+            assets[j].now = assets[j].goal * value - assets[j].size * assets[j].price
             place = n_orders
-            while place > n_sales and cost < book.now[queue[place - 1]]:
+            while place > n_sales and assets[j].now < assets[queue[place - 1]].now:
                 queue[place] = queue[place - 1]
                 place -= 1
             queue[place] = j
             n_orders += 1
-    floor = (1.0 - rules[LEVERAGE]) * value
-    for k in range(n_orders):
-        j = queue[k]
-        delta, each, volume = book.delta[j], market.multiplier[j] * prices[t, j], market.volume[t, j]
-        whole = 0.0
-        if rules[IMPACT] > 0.0:
-            whole = rules[IMPACT] * _deviation(market.returns, t, int(rules[IMPACT_WINDOW]), j)
-        if delta > 0.0:
-            affordable = _affordable(rules, delta, each, volume, whole, sums[CASH] - floor)
-            if affordable < delta:
-                affordable = _in_lots(rules[LOT], book.units[j], affordable if affordable > TINY * delta else 0.0)
-                book.raw[j] -= delta - affordable  # what cash is short of is not carried
-                delta = book.delta[j] = affordable
-                if not delta > 0.0:
-                    continue
-        fee, spread, impact = _costs(rules, delta, each, volume, whole)
-        money = delta * each
-        sums[CASH] -= money + spread + impact + fee
-        sums[FEES] += fee
-        sums[SPREAD] += spread
-        sums[IMPACTS] += impact
-        sums[TRADED] += abs(money + spread + impact)
-        sums[TRADED_TODAY] += abs(money)
-        units = book.units[j] + delta
-        book.units[j] = 0.0 if abs(units) <= TINY * abs(delta) else units
-        book.size[j] = book.units[j] * market.multiplier[j]
-        row = int(sums[N_ORDERS])
-        sums[N_ORDERS] += 1.0
-        if row < tape.orders.shape[0]:
-            order = tape.orders[row]
-            order[0], order[1], order[2] = t, j, _kind(book.moves[j], book.leaving[j], book.wanted[j])
-            order[3], order[4], order[5] = book.raw[j], delta, prices[t, j]
-            order[6], order[7], order[8] = fee, spread, impact
+    return n_orders
 
 
 @jit
-def _kind(moves: int, leaving: int, wanted: float) -> int:
-    if moves == MOVED_BY_EXIT:
-        return leaving
-    if moves == MOVED_BY_GUARD:
-        return LIMITED
-    return TARGET if wanted == wanted else CARRIED
+def _execute(
+    asset: Record, rule: Record, account: Record, orders: NDArray[np.float64], floor: float, t: int, j: int
+) -> None:
+    """Fill one order, a purchase no further than cash goes."""
+    delta, each = asset.delta, asset.multiplier * asset.price
+    if delta > 0.0:
+        affordable = _affordable(rule, delta, each, asset.volume, asset.whole_impact, account.cash - floor)
+        if affordable < delta:
+            affordable = _in_lots(rule.lot, asset.units, affordable if affordable > TINY * delta else 0.0)
+            asset.raw -= delta - affordable  # what cash is short of is not carried
+            delta = asset.delta = affordable
+            if not delta > 0.0:
+                return
+    fee, spread, impact = _costs(rule, delta, each, asset.volume, asset.whole_impact)
+    money = delta * each
+    account.cash -= money + spread + impact + fee
+    account.fees += fee
+    account.spread += spread
+    account.impact += impact
+    account.traded += abs(money + spread + impact)
+    account.traded_today += abs(money)
+    units = asset.units + delta
+    asset.units = 0.0 if abs(units) <= TINY * abs(delta) else units
+    asset.size = asset.units * asset.multiplier
+    row = account.n_orders
+    account.n_orders += 1
+    if row < orders.shape[0]:
+        kind = TARGET if asset.wanted == asset.wanted else CARRIED
+        if asset.moves == BY_GUARD:
+            kind = LIMITED
+        elif asset.moves == BY_EXIT:
+            kind = asset.leaving
+        order = orders[row]
+        order[0], order[1], order[2], order[3], order[4] = t, j, kind, asset.raw, delta
+        order[5], order[6], order[7], order[8] = asset.price, fee, spread, impact
 
 
 @jit
@@ -312,38 +286,34 @@ def _deviation(returns: NDArray[np.float64], t: int, window: int, j: int) -> flo
 
 
 @jit
-def _costs(
-    rules: NDArray[np.float64], delta: float, each: float, volume: float, whole: float
-) -> tuple[float, float, float]:
+def _costs(rule: Record, delta: float, each: float, volume: float, whole: float) -> tuple[float, float, float]:
     """Return (fee, spread and slippage, impact) of an order in money; `whole` is the impact of a whole bar's volume."""
     money = abs(delta) * each
     impact = 0.0
     if whole > 0.0:
         impact = min(whole * np.sqrt(abs(delta) / volume), 1.0)
-    moved = rules[MOVED] + impact
+    moved = rule.moved + impact
     executed = money * (1.0 + moved if delta > 0.0 else 1.0 - moved)
-    fee = max(rules[FEE_RATE] * executed + rules[FEE_UNIT] * abs(delta), rules[FEE_LEAST])
-    return fee, money * rules[MOVED], money * impact
+    fee = max(rule.fee_rate * executed + rule.fee_unit * abs(delta), rule.fee_least)
+    return fee, money * rule.moved, money * impact
 
 
 @jit
-def _affordable(
-    rules: NDArray[np.float64], delta: float, each: float, volume: float, whole: float, cash: float
-) -> float:
+def _affordable(rule: Record, delta: float, each: float, volume: float, whole: float, cash: float) -> float:
     """Return how much of a purchase there is cash for, costs included."""
-    fee, spread, impact = _costs(rules, delta, each, volume, whole)
+    fee, spread, impact = _costs(rule, delta, each, volume, whole)
     if delta * each + spread + impact + fee <= cash:
         return delta
-    if cash <= rules[FEE_LEAST]:
+    if cash <= rule.fee_least:
         return 0.0
     if whole == 0.0:
-        executed = each * (1.0 + rules[MOVED])
-        by_rate = cash / (executed * (1.0 + rules[FEE_RATE]) + rules[FEE_UNIT])
-        return float(min(by_rate, (cash - rules[FEE_LEAST]) / executed, delta))
+        executed = each * (1.0 + rule.moved)
+        by_rate = cash / (executed * (1.0 + rule.fee_rate) + rule.fee_unit)
+        return float(min(by_rate, (cash - rule.fee_least) / executed, delta))
     low, high = 0.0, delta
     for _ in range(60):
         middle = 0.5 * (low + high)
-        fee, spread, impact = _costs(rules, middle, each, volume, whole)
+        fee, spread, impact = _costs(rule, middle, each, volume, whole)
         if middle * each + spread + impact + fee <= cash:
             low = middle
         else:
@@ -352,29 +322,35 @@ def _affordable(
 
 
 @jit
-def _settle(rules: NDArray[np.float64], book: Book) -> None:
+def _settle(
+    assets: Record,
+    active: NDArray[np.int64],
+    rule: Record,
+    account: Record,
+    held: NDArray[np.int64],
+    sizes: NDArray[np.float64],
+) -> None:
     """Keep what still waits, and list what is held."""
     n_held, waiting = 0, 0
-    for j in range(book.units.shape[0]):
-        if book.leaving[j]:
-            if book.units[j] == 0.0:
-                book.leaving[j] = 0
-                book.wanted[j] = np.nan
-        elif book.can[j]:
-            if book.moves[j]:
-                rest = book.raw[j] - book.delta[j]
-                least = max(rules[LOT], TINY * abs(book.raw[j]))
-                carried = rules[CARRY] > 0.0 and book.moves[j] == MOVED_BY_PLAN and abs(rest) > 0.0
-                book.left[j] = rest if carried and abs(rest) >= least else 0.0
-            book.wanted[j] = np.nan
-        elif not rules[WAIT] > 0.0:
-            book.wanted[j] = np.nan
-            book.left[j] = 0.0
-        if book.leaving[j] or book.left[j] != 0.0 or book.wanted[j] == book.wanted[j]:
+    for j in active:
+        asset = assets[j]
+        if asset.leaving:
+            if asset.units == 0.0:
+                asset.leaving = 0
+        elif asset.can:
+            if asset.moves != 0:
+                rest = asset.raw - asset.delta
+                least = max(rule.lot, TINY * abs(asset.raw))
+                carried = rule.carry > 0 and asset.moves == BY_PLAN and rest != 0.0 and abs(rest) >= least
+                asset.left = rest if carried else 0.0
+            asset.wanted = np.nan
+        elif rule.wait == 0:
+            asset.wanted = np.nan
+            asset.left = 0.0
+        if asset.leaving or asset.left != 0.0 or asset.wanted == asset.wanted:
             waiting = 1
-        if book.units[j] != 0.0:
-            book.held[n_held] = j
-            book.held_size[n_held] = book.size[j]
+        if asset.units != 0.0:
+            held[n_held] = j
+            sizes[n_held] = asset.size
             n_held += 1
-    book.state[HELD] = n_held
-    book.state[WAITING] = waiting
+    account.n_held, account.waiting = n_held, waiting

@@ -103,8 +103,8 @@ def replay_account(
         raise DataError(rows.reasons[0])
     returns = np.empty((1, run.n_bars))
     n_assets = len(panel.instruments)
-    sums = run.step(slice(0, 1), returns)[0]
-    n_orders, n_notes = int(sums[layout.N_ORDERS]), int(sums[layout.N_NOTES])
+    account_ = run.step(slice(0, 1), returns)[0]
+    n_orders, n_notes = int(account_["n_orders"]), int(account_["n_notes"])
     tape = new_tape(run.start, run.n_bars, n_assets, n_orders, n_notes)
     run.step(slice(0, 1), returns, tape)
     bars = slice(run.start, run.stop)
@@ -136,20 +136,18 @@ def replay_account(
 
 def new_book(n_assets: int, risk_window: int) -> Book:
     """Return room for an account."""
-    from quantbot.portfolio.kernels_market import N_STATE, Book
-
-    def numbers() -> Floats:
-        return np.zeros(n_assets)
-
-    def wholes() -> NDArray[np.int64]:
-        return np.zeros(n_assets, dtype=np.int64)
+    from quantbot.portfolio.kernels_market import Book
 
     return Book(
-        units=numbers(), size=numbers(), wanted=numbers(), left=numbers(), leaving=wholes(), held=wholes(),
-        held_size=numbers(), now=numbers(), goal=numbers(), can=np.zeros(n_assets, dtype=np.bool_), moves=wholes(),
-        capped=np.zeros(n_assets, dtype=np.bool_), delta=numbers(), raw=numbers(), queue=wholes(),
-        past=np.empty(risk_window), levels=np.zeros(3), state=np.zeros(N_STATE, dtype=np.int64),
-    )  # fmt: skip
+        assets=np.zeros(n_assets, dtype=layout.ASSET),
+        held=np.zeros(n_assets, dtype=np.int64),
+        held_size=np.zeros(n_assets),
+        active=np.zeros(n_assets, dtype=np.int64),
+        listed=np.zeros(n_assets, dtype=np.int64),
+        weight=np.zeros(n_assets),
+        past=np.empty(risk_window),
+        worst=np.empty(risk_window),
+    )
 
 
 def new_tape(start: int, n_bars: int, n_assets: int, n_orders: int, n_notes: int) -> Tape:
@@ -162,7 +160,7 @@ def new_tape(start: int, n_bars: int, n_assets: int, n_orders: int, n_notes: int
     )  # fmt: skip
 
 
-def _by_asset(market: Market, rules: Floats, tape: Tape) -> tuple[Floats, Floats]:
+def _by_asset(market: Market, rule: np.void, tape: Tape) -> tuple[Floats, Floats]:
     """Return (profit before costs, costs), both shape (n_bars, n_assets)."""
     n_bars, n_assets = tape.units.shape
     bars = slice(tape.start, tape.start + n_bars)
@@ -178,9 +176,9 @@ def _by_asset(market: Market, rules: Floats, tape: Tape) -> tuple[Floats, Floats
         before = before * market.split[bars]
     if market.dividend.size:
         pnl += before * multiplier * market.dividend[bars]
-    at_close = before if rules[layout.SAME_CLOSE] else tape.units  # positions when the close is charged
+    at_close = before if rule["same_close"] else tape.units  # positions when the close is charged
     worth = np.where(at_close != 0.0, at_close * marks * multiplier, 0.0)
-    costs += np.maximum(-worth, 0.0) * rules[layout.BORROW]
+    costs += np.maximum(-worth, 0.0) * rule["borrow"]
     if market.funding.size:
         costs += worth * np.nan_to_num(market.funding[bars])
     return pnl, costs

@@ -6,34 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantbot.bars import rows as bars
 from quantbot.market import Floats
 from quantbot.measures import Measure
-from quantbot.portfolio.layout import (
-    BORROWED,
-    DIVIDENDS,
-    EARNED,
-    EQUITY,
-    FEES,
-    FIRST_COUNT,
-    FUNDED,
-    GUARD_NAMES,
-    IMPACTS,
-    INVESTED,
-    LONGEST,
-    N_NOTES,
-    N_ORDERS,
-    NET,
-    SPREAD,
-    SUM_DOWNSIDE,
-    SUM_EQUITY,
-    SUM_RETURNS,
-    SUM_SQUARES,
-    TRADED,
-    UNFUNDED,
-    WORST,
-)
+from quantbot.portfolio.layout import GUARD_NAMES
 
 _DOCS = {
     "final_equity": "Cash and positions at the last close; open positions are marked, not sold.",
@@ -69,13 +47,13 @@ _ORDER = ("core", "path", "costs", "tail", "guards")
 MEASURES: tuple[Measure, ...] = tuple(sorted((*_SHARED, *_OWN), key=lambda measure: _ORDER.index(measure.group)))
 GROUPS = _ORDER
 _COSTS = {
-    "spread_paid": SPREAD, "impact_paid": IMPACTS, "borrow_paid": BORROWED, "interest_earned": EARNED,
-    "dividends_earned": DIVIDENDS, "funding_earned": FUNDED, "funding_unknown": UNFUNDED,
+    "spread_paid": "spread", "impact_paid": "impact", "borrow_paid": "borrow", "interest_earned": "interest",
+    "dividends_earned": "dividends", "funding_earned": "funding", "funding_unknown": "unfunded",
 }  # fmt: skip
 _STATES = {
-    "equity": EQUITY, "sum_returns": SUM_RETURNS, "sum_squares": SUM_SQUARES, "sum_downside": SUM_DOWNSIDE,
-    "worst": WORST, "longest": LONGEST, "sum_equity": SUM_EQUITY, "invested": INVESTED, "in_market": INVESTED,
-    "traded": TRADED, "paid": FEES,
+    "equity": "equity", "sum_returns": "sum_returns", "sum_squares": "sum_squares", "sum_downside": "sum_downside",
+    "worst": "worst", "longest": "longest", "sum_equity": "sum_equity", "invested": "invested",
+    "in_market": "invested", "traded": "traded", "paid": "fees",
 }  # fmt: skip
 
 
@@ -85,18 +63,19 @@ def names(groups: frozenset[str]) -> tuple[str, ...]:
 
 
 def measures(
-    sums: Floats, initial_cash: Floats, n_bars: int, periods_per_year: float, groups: frozenset[str]
+    accounts: NDArray[np.void], initial_cash: Floats, n_bars: int, periods_per_year: float, groups: frozenset[str]
 ) -> Mapping[str, Floats]:
-    """Return each measure but those of the tail, shape (n_points,), from the kernel's sums, (n_points, N_SUMS)."""
-    states = {name: sums[:, place].copy() for name, place in _STATES.items()}
+    """Return each measure but those of the tail, shape (n_points,), from the accounts that the kernel leaves."""
+    states = {name: accounts[field].copy() for name, field in _STATES.items()}
     shared = groups & {"core", "path"}
     found = bars.measures(states, initial_cash, np.zeros_like(initial_cash), n_bars, periods_per_year, shared)
     if "path" in groups:
-        found["net_exposure"] = sums[:, NET] / n_bars
-        found["n_orders"] = sums[:, N_ORDERS].copy()
+        found["net_exposure"] = accounts["net"] / n_bars
+        found["n_orders"] = accounts["n_orders"].astype(np.float64)
     if "costs" in groups:
-        found |= {name: sums[:, place].copy() for name, place in _COSTS.items()}
+        found |= {name: accounts[field].astype(np.float64) for name, field in _COSTS.items()}
     if "guards" in groups:
-        found["interventions"] = sums[:, N_NOTES].copy()
-        found |= {f"on_{name}": sums[:, FIRST_COUNT + i].copy() for i, name in enumerate(GUARD_NAMES)}
+        found["interventions"] = accounts["n_notes"].astype(np.float64)
+        counts = accounts["counts"].astype(np.float64)
+        found |= {f"on_{name}": counts[:, i].copy() for i, name in enumerate(GUARD_NAMES)}
     return found
