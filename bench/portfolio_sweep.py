@@ -2,8 +2,9 @@
 
 Least CVaR of real daily returns at every month's end, over confidence levels, target returns and costs of trading in
 the optimisation, the weights traded by the portfolio engine with fees. The run goes through `quantbot sweep run` in a
-fresh store with worker processes, then by other ways whose results must be the same: serially, in blocks of another size, and
-killed (SIGKILL) and driven again. "Problems" are optimisations that a row counts once for each distinct setting.
+fresh store with worker processes, then by other ways whose results must be the same: serially, in blocks of another
+size, and killed (SIGKILL) and driven again. "Problems" are optimisations that a row counts once for each distinct
+setting.
 """
 
 from __future__ import annotations

@@ -30,6 +30,10 @@ fee_bps = 10
 groups = ["core", "path"]
 [objective]
 metric = "sharpe"
+
+With ``engine = "portfolio"`` there is no [strategy]: sections of the engine's own decide ([scenarios], [optimise],
+[constraints], [rebalance], [execution], [guards]), some with tables such as [constraints.groups], and a trial takes all
+assets together; see `quantbot.portfolio.sections` and docs/how-to/portfolio.md.
 """
 
 from __future__ import annotations
