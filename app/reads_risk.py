@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from quantbot.market import Floats, Nanoseconds
     from quantbot.portfolio import Frontier
     from quantbot.risk import ContributionIntervals, DrawdownAttribution, PnlAttribution, RollingContributions
-    from sweeps.attribution import Explained
+    from sweeps.attribution import Explained, GuardEffect
     from sweeps.risk import Holdings, RiskView
 
 Place = tuple[str, int, int]  # identity, mark and trial
@@ -144,6 +144,11 @@ def profit(place: Place) -> PnlAttribution:
 def drawdowns(place: Place) -> tuple[DrawdownAttribution, ...]:
     """Return who made the drawdowns of a trial."""
     return _attributed(reads.store_url(), "drawdowns", *place)  # type: ignore[no-any-return]
+
+
+def guard_effects(place: Place) -> tuple[GuardEffect, ...]:
+    """Return what each guard of a trial did."""
+    return _attributed(reads.store_url(), "guard_effects", *place)  # type: ignore[no-any-return]
 
 
 @st.cache_resource(max_entries=16, show_spinner="Adding up who earned what")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,23 +55,59 @@ def drawdowns(run: Run, replay: TrialReplay, n: int = 5) -> tuple[DrawdownAttrib
     return attribute_drawdowns(found.amounts, replay.curves["equity"], start, found.names, n)
 
 
-def without_guards(run: Run, trial: int) -> Replay | None:
-    """Return a trial as it would have gone with all its guards off; None where none is on."""
-    from quantbot.engine import get_engine
+def guards_on(run: Run, trial: int) -> tuple[str, ...]:
+    """Return the guards that a trial has, in the order of their declaration."""
     from quantbot.portfolio.guards import SWITCHES
+
+    settings = dict(run.plan.settings) | run.plan.trial(trial).settings
+    return tuple(name for name in SWITCHES if settings.get(f"guards.{name}"))
+
+
+def without_guards(run: Run, trial: int, names: Sequence[str] | None = None) -> Replay | None:
+    """Return a trial as it would have gone with some of its guards off, by default all; None where none is on."""
+    from quantbot.engine import get_engine
     from sweeps.task import load_data
 
     plan = run.plan
     where = plan.trial(trial)
     settings = dict(plan.settings) | where.settings
-    on = [name for name in SWITCHES if settings.get(f"guards.{name}")]
-    if not on:
+    chosen = guards_on(run, trial) if names is None else names
+    if not chosen:
         return None
     data = load_data(plan, where.asset)
-    off = {f"guards.{name}": type(settings[f"guards.{name}"])(0) for name in on}
+    off = {f"guards.{name}": type(settings[f"guards.{name}"])(0) for name in chosen}
     return get_engine(plan.engine).replay(
         plan.job(), data, where.fold.window(data.ts_end_ns), dict(where.settings) | off
     )
+
+
+@dataclass(frozen=True)
+class GuardEffect:
+    """What a guard did to a trial, beside the same trial without it.
+
+    Attributes
+    ----------
+    n
+        How often it intervened.
+    off
+        The measures of the trial with this guard off, all others as they are.
+    """
+
+    guard: str
+    n: int
+    off: Mapping[str, float]
+
+
+def guard_effects(run: Run, replay: TrialReplay) -> tuple[GuardEffect, ...]:
+    """Return what each guard of a trial did, one at a time; several together may do less or more."""
+    _require(replay)
+    done = np.asarray(replay.tables["interventions"]["guard"])
+    found = []
+    for name in guards_on(run, replay.trial):
+        without = without_guards(run, replay.trial, (name,))
+        assert without is not None
+        found.append(GuardEffect(name, int((done == name).sum()), without.row))
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)

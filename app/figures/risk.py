@@ -157,6 +157,9 @@ def frontier_chart(
     reach = [*front.cvar.tolist(), held[0]]
     figure.update_xaxes(range=[min(reach) - 0.08 * max(reach), 1.08 * max(reach)])
     figure.update_xaxes(tickformat=".1%", title_text=f"CVaR {fmt.percent(beta, 0)}, loss per {bar}, share of equity")
+    means = [*front.mean.tolist(), held[1], *(mean for _, risk, mean in assets if risk <= 1.08 * max(reach))]
+    low, high = (edge * periods_per_year for edge in (min(means), max(means)))
+    figure.update_yaxes(range=[low - 0.15 * (high - low), high + 0.25 * (high - low)])
     figure.update_yaxes(tickformat="+.0%", title_text="mean return a year")
     return figure
 

@@ -23,6 +23,7 @@ MEANING = {
     "other": "the moment of the fill, lots, interest on cash",
 }
 _ROWS = 8
+_SMALL = 5e-5  # of the return: less is written as nothing
 
 
 def explanation(first: Place, second: Place, labels: tuple[str, str], key: str) -> None:
@@ -50,13 +51,15 @@ def explanation(first: Place, second: Place, labels: tuple[str, str], key: str) 
     with right:
         st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Effects that explain the difference")
         by_asset = found.difference.by_asset
-        order = np.argsort(-np.abs(by_asset.sum(axis=1)), kind="stable")[:_ROWS]
+        size = np.abs(by_asset).sum(axis=1)
+        order = np.argsort(-size, kind="stable")[: min(_ROWS, int((size > _SMALL).sum()))]
         most = [
             {"asset": found.assets[at], "signal": fmt.percent(float(by_asset[at, 0]), 2, sign=True),
              "sizing": fmt.percent(float(by_asset[at, 1]), 2, sign=True)}
             for at in order.tolist()
         ]  # fmt: skip
-        st.dataframe(pd.DataFrame(most), hide_index=True, height="content", alt="Signal and sizing by asset")
+        if most:
+            st.dataframe(pd.DataFrame(most), hide_index=True, height="content", alt="Signal and sizing by asset")
     first_day, last_day = (fmt.day(int(found.ts_end_ns[at])) for at in (0, -1))
     st.caption(
         fmt.plain(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +25,12 @@ from sweeps.risk import largest
 
 if TYPE_CHECKING:
     from app.views.risk import Subject
+    from quantbot.measures import Measure
     from sweeps.risk import RiskView
 
 KEYS = ("r.part", "r.fall")
 _TIMES = 400  # of a picture through time: a screen shows no more
+_MOST_ROWS = 500
 _STILL = {"displayModeBar": False}
 
 
@@ -306,31 +308,40 @@ def _drawdowns(place: Any, view: dict[str, str]) -> None:
 
 def _guards(subject: Subject) -> None:
     assert subject.place is not None
+    assert subject.shown is not None
     replay, _ = reads.replay(*subject.place)
+    found = reads_risk.guard_effects(subject.place)
+    if not found:
+        st.info("No guard is on in this trial.")
+        return
+    measures = subject.shown.measures
+    names = [name for name in ("total_return", "sharpe", "max_drawdown", "turnover") if name in measures]
+    rows = [{"": "as it is", "interventions": ""} | _written(replay.row, names, measures)]
+    rows += [
+        {"": f"without {one.guard}", "interventions": fmt.count(one.n)} | _written(one.off, names, measures)
+        for one in found
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="The trial with and without each guard")
+    st.caption("Each guard off by itself, all else as it is; interventions are those of the trial as it is.")
     table = replay.tables["interventions"]
     if not len(table["bar"]):
-        st.info("No guard changed anything in this trial: none is on, or none was reached.")
+        st.info("None of them was reached.")
         return
-    found = reads_risk.profit(subject.place)
-    currency = reads.currency(subject.shown.plan) if subject.shown else ""
-    effect = found.of_kind("guard") if "guard" in found.kinds else None
-    guards, counts = np.unique(table["guard"], return_counts=True)
-    told = ", ".join(f"{name} {fmt.count(n)}" for name, n in zip(guards.tolist(), counts.tolist(), strict=True))
-    st.markdown(fmt.plain(f"{fmt.plural(len(table['bar']), 'intervention')}: {told}"))
-    if effect is not None:
-        st.markdown(
-            fmt.plain(f"What the guards changed in the assets' profit: {fmt.money(effect, currency)}, before costs")
+    rows = [
+        {"close": fmt.instant(ts), "guard": guard, "wanted": f"{wanted:.4g}", "done": f"{done:.4g}"}
+        for ts, guard, wanted, done in zip(
+            *(table[name][:_MOST_ROWS].tolist() for name in ("ts_ns", "guard", "wanted", "done")), strict=True
         )
-    rows = pd.DataFrame(
-        {
-            "close": [fmt.instant(int(ts)) for ts in table["ts_ns"][:500].tolist()],
-            "guard": table["guard"][:500],
-            "wanted": [f"{value:.4g}" for value in table["wanted"][:500].tolist()],
-            "done": [f"{value:.4g}" for value in table["done"][:500].tolist()],
-        }
-    )
-    st.dataframe(rows, hide_index=True, alt="Interventions of guards")
-    st.caption("Of stops and margins the gross exposure, of limits the limited quantity, of rates orders or turnover.")
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Interventions of guards")
+    told = f"{fmt.plural(len(table['bar']), 'intervention')}"
+    told += f", the first {_MOST_ROWS} shown" if len(table["bar"]) > _MOST_ROWS else ""
+    told += "; of stops and margins the gross exposure, of limits the limited quantity, of rates orders or turnover."
+    st.caption(fmt.plain(told))
+
+
+def _written(row: Mapping[str, float], names: Sequence[str], measures: Mapping[str, Measure]) -> dict[str, str]:
+    return {measures[name].label: fmt.measure(row[name], measures[name]) for name in names}
 
 
 def _first(names: Any, values: Any, n: int = 3) -> str:

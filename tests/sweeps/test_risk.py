@@ -12,7 +12,7 @@ from datasets.holdings import read_returns
 from datasets.store import open_store
 from quantbot.errors import InputError
 from quantbot.market import Bars, Instrument
-from sweeps.attribution import drawdowns, explain, profit, without_guards
+from sweeps.attribution import drawdowns, explain, guard_effects, profit, without_guards
 from sweeps.executors import serial
 from sweeps.plan import make_plan
 from sweeps.results import Run, open_run
@@ -177,6 +177,14 @@ def test_guards__that_never_act_leave_what_was_replayed_without_them(guarded: Ru
     assert found is not None
     assert found.curves["equity"].tobytes() == free.curves["equity"].tobytes()
     assert limited.curves["gross"].max() < 0.65 < free.curves["gross"].max()
+
+
+def test_guard_effects__are_those_of_the_same_trial_without_the_guard(guarded: Run) -> None:
+    assert guard_effects(guarded, guarded.replay(0)) == ()
+    (one,) = guard_effects(guarded, guarded.replay(1))
+    assert one.guard == "max_gross"
+    assert one.n > 0
+    assert one.off["final_equity"] == guarded.replay(0).row["final_equity"]
 
 
 def test_explain__sums_to_the_difference_and_tells_guards_from_signal(guarded: Run) -> None:
