@@ -249,8 +249,9 @@ def risk_slope(losses: Floats, probabilities: Floats, method: Method, beta: floa
         raise InputError(f"method must be one of {', '.join(METHODS)}; found {method!r}")
     if method == "volatility":
         away = losses - probabilities @ losses
-        deviation = np.sqrt(float(probabilities @ np.square(away)))
-        return np.asarray(probabilities * away / deviation) if deviation > 0 else np.zeros(len(losses))
+        deviation = float(np.sqrt(probabilities @ np.square(away)))
+        moves = deviation > _TIE * float(np.abs(losses).max(initial=0.0))
+        return np.asarray(probabilities * away / deviation) if moves else np.zeros(len(losses))
     if not 0 < beta < 1:
         raise InputError(f"beta must be in (0, 1), was {beta!r}")
     boundary = losses[_boundary(losses, probabilities, beta)]
