@@ -359,7 +359,7 @@ def _drifted(weights: Floats, moves: Floats) -> tuple[Floats, Floats]:
     if not len(moves):
         return np.empty(0), weights
     growth = np.cumprod(1.0 + moves, axis=0)
-    value = 1.0 - weights.sum() + growth @ weights
+    value = 1.0 - weights.sum() + (growth * weights).sum(axis=1)
     if not value.min() > 0.0:  # shorts that lost everything
         return np.full(len(value), math.nan), weights
     before = np.concatenate([[1.0], value[:-1]])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.bars.alike import alike
+from quantbot.blas import one_blas_thread
 from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
 from quantbot.errors import InputError, ParameterError
 from quantbot.market import BAR_FIELDS, PANEL_FIELDS, Floats, Instrument, Panel
@@ -167,7 +168,8 @@ class PortfolioEngine:
         key = (window, tuple(settings[name] for name in CHAIN), repr(job.tables), most)
         known = _CHAINS.setdefault(data, OrderedDict())
         if key not in known:
-            known[key] = make_chain(history_of(data), window, settings, job.tables, most=most)
+            with one_blas_thread():
+                known[key] = make_chain(history_of(data), window, settings, job.tables, most=most)
             if len(known) > max(REMEMBERED_BYTES // max(known[key].n_bytes, 1), 1):
                 known.popitem(last=False)
         known.move_to_end(key)
