@@ -140,9 +140,10 @@ def document(draft: Draft) -> dict[str, Any]:
     search = {name: value for name, value in draft.search.items() if value not in (None, "")}
     made: dict[str, Any] = {
         "version": 1,
-        "run": {"name": draft.name} if draft.name else {},
+        "run": ({"name": draft.name} if draft.name else {})
+        | ({"engine": draft.engine} if draft.engine != "bars" else {}),
         "data": data,
-        "strategy": {"name": draft.strategy},
+        "strategy": {"name": draft.strategy} if draft.strategy else {},
         "parameters": {name: axis_form(parameter, axis) for name, (parameter, axis) in draft.axes.items()},
         "search": search if search != {"method": "grid"} else {},
         "folds": dict(draft.folds) if draft.folds.get("method", "none") != "none" else {},

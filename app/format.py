@@ -95,7 +95,8 @@ def measure(value: float, declared: Measure, *, currency: str = "", reason: str 
         case "ratio":
             return _grouped(value, 2, sign=declared.signed)
         case "fraction" | "fraction per year":
-            return percent(value, sign=declared.signed) + ("/year" if declared.unit == "fraction per year" else "")
+            text = percent(value, _percent_decimals(value), sign=declared.signed)
+            return text + ("/year" if declared.unit == "fraction per year" else "")
         case "bars":
             return f"{_grouped(value, 0 if value == int(value) else 1)}{SPACE}bars"
         case "count":
@@ -106,13 +107,19 @@ def measure(value: float, declared: Measure, *, currency: str = "", reason: str 
             return f"{_grouped(value, 1)}{SPACE}/year"
 
 
+def _percent_decimals(fraction: float) -> int:
+    """Return one decimal of a percentage, more where it would leave fewer than two digits: a minute's CVaR is small."""
+    size = abs(100 * fraction)
+    return min(1 - math.floor(math.log10(size)), 3) if 1e-9 < size < 0.995 else 1
+
+
 def axis_format(declared: Measure) -> str:
     """Return the d3 format of a measure's tick labels."""
     match declared.unit:
         case "ratio":
             return "+.2f" if declared.signed else ".2f"
         case "fraction" | "fraction per year":
-            return "+.1%" if declared.signed else ".1%"
+            return "+.3~p" if declared.signed else ".3~p"
     return ",.4~g"
 
 

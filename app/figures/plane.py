@@ -198,7 +198,8 @@ def number_format(measure: Measure) -> dict[str, Any]:
     }[measure.unit]
     whole = measure.unit in ("bars", "count")  # written without decimals where they are whole
     sign = measure.signed and measure.unit in ("ratio", "fraction", "fraction per year")
-    return {"scale": scale, "decimals": decimals, "sign": sign, "whole": whole, "suffix": suffix}
+    fine = scale == 100  # with two digits where one decimal would leave fewer
+    return {"scale": scale, "decimals": decimals, "sign": sign, "whole": whole, "fine": fine, "suffix": suffix}
 
 
 def place_of(plane: Plane, value: tuple[Value, ...]) -> tuple[int, int] | None:

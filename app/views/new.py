@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 OWN = "my own ..."
 FORM, TOML = "Form", "TOML"
+ENGINES = {"bars": "A strategy, asset by asset", "portfolio": "Weights of all assets together"}
 
 
 @_parts.page
@@ -73,9 +74,9 @@ def _as_text(text: str, *, toml: bool) -> None:
 
 def _form(entries: list[Entry]) -> str:
     """Show the form and return its spec as TOML, empty while a row can't be read."""
-    engine = reads.engine()
-    strategy, reference = _strategy()
-    if strategy is None:
+    engine = _engine()
+    strategy, reference = _strategy() if engine.takes_strategy else (None, "")
+    if engine.takes_strategy and strategy is None:
         return ""
     st.markdown("**Data**")
     data = _data(entries)
@@ -83,8 +84,11 @@ def _form(entries: list[Entry]) -> str:
     search = _search()
     sampled = is_drawn(search)
     axes: dict[str, tuple[Any, AxisDraft]] = {}
-    st.caption("One value, a list (5, 10, 20), or a range: from, to, step.")
-    for place, parameter in enumerate(strategy.parameters):
+    told = "One value, a list (5, 10, 20), or a range: from, to, step."
+    if engine.tables:
+        told += f" What needs a table ({', '.join(engine.tables)}) is written as TOML."
+    st.caption(told)
+    for place, parameter in enumerate(strategy.parameters if strategy else ()):
         varied = place < 2 and parameter.kind != "choice"
         row = _axes.row(parameter, f"n.{reference}.{parameter.name}", sampled=sampled, varied=varied)
         axes[parameter.name] = (parameter, row)
@@ -101,6 +105,7 @@ def _form(entries: list[Entry]) -> str:
         document = drafts.document(
             Draft(
                 reference,
+                engine=engine.name,
                 axes=axes,
                 sections=sections,
                 search=search,
@@ -118,13 +123,22 @@ def _form(entries: list[Entry]) -> str:
     return text
 
 
-def _strategy() -> tuple[Strategy | None, str]:
-    known = reads.strategies()
-    left, right = st.columns([1, 1])
+def _engine() -> Engine:
+    """Choose what a trial is."""
+    first("n.engine", next(iter(ENGINES)))
+    left, right = st.columns([1, 1], vertical_alignment="bottom")
     with left:
-        name = st.selectbox("Strategy", [*known, OWN], key="n.strategy")
+        chosen = st.segmented_control(
+            "What decides", list(ENGINES), key="n.engine", required=True, format_func=ENGINES.__getitem__
+        )
     with right:
         st.text_input("Name of the run", key="n.name", placeholder="optional", max_chars=128)
+    return reads.engine(str(chosen))
+
+
+def _strategy() -> tuple[Strategy | None, str]:
+    known = reads.strategies()
+    name = st.selectbox("Strategy", [*known, OWN], key="n.strategy")
     reference = ""
     if name == OWN:
         reference = st.text_input(
@@ -203,7 +217,7 @@ def _sections(engine: Engine, axes: dict[str, tuple[Any, AxisDraft]], sampled: b
     for section, parameters in engine.sections.items():
         with st.expander(section.capitalize()):
             for parameter in parameters:
-                row = _axes.row(parameter, f"n.{section}.{parameter.name}", sampled=sampled)
+                row = _axes.row(parameter, f"n.{engine.name}.{section}.{parameter.name}", sampled=sampled)
                 if row.mode != "one value":
                     name = f"{section}.{parameter.name}"
                     axes[name] = (parameter, row)
@@ -216,8 +230,9 @@ def _measures(engine: Engine) -> tuple[list[str], str]:
     groups = list(dict.fromkeys(measure.group for measure in engine.measures if measure.group != "hold"))
     left, right = st.columns([3, 2])
     with left:
-        first("n.groups", list(engine.default_groups))
-        chosen = st.multiselect("Measures", groups, key="n.groups")
+        key = f"n.{engine.name}.groups"
+        first(key, list(engine.default_groups))
+        chosen = st.multiselect("Measures", groups, key=key)
     ranked = {
         measure.name: measure
         for measure in engine.measures
@@ -230,8 +245,8 @@ def _measures(engine: Engine) -> tuple[list[str], str]:
     return ([] if tuple(chosen) == tuple(engine.default_groups) else chosen), metric or "sharpe"
 
 
-def _where_example(strategy: Strategy) -> str:
-    names = [parameter.name for parameter in strategy.parameters if parameter.kind != "choice"]
+def _where_example(strategy: Strategy | None) -> str:
+    names = [parameter.name for parameter in (strategy.parameters if strategy else ()) if parameter.kind != "choice"]
     return f"optional, for example {names[0]} < {names[1]}" if len(names) > 1 else "optional"
 
 

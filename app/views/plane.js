@@ -588,8 +588,10 @@ const COUNT = { scale: 1, decimals: 0, sign: false, suffix: "" };
 function written(value, format) {
   if (Number.isNaN(value)) return "undefined";
   const number = value * format.scale;
-  const decimals = format.whole && Number.isInteger(number) ? 0 : format.decimals;
-  const [whole, part] = Math.abs(number).toFixed(decimals).split(".");
+  const size = Math.abs(number);
+  let decimals = format.whole && Number.isInteger(number) ? 0 : format.decimals;
+  if (format.fine && size > 1e-9 && size < 0.995) decimals = Math.min(1 - Math.floor(Math.log10(size)), 3);
+  const [whole, part] = size.toFixed(decimals).split(".");
   const text = whole.replace(/\B(?=(\d{3})+(?!\d))/g, NBSP) + (part ? `.${part}` : "");
   const zero = /^[0.]+$/.test(text);
   return (number < 0 && !zero ? MINUS : format.sign && !zero ? "+" : "") + text + format.suffix;

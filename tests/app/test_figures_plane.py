@@ -143,7 +143,10 @@ def test_square__says_how_many_trials_it_stands_for() -> None:
 def test_number_format__says_what_format_writes(unit: Any, signed: bool, value: float) -> None:
     measure = Measure("m", "M", "core", unit, 1, signed, "A measure.")
     rule = number_format(measure)
-    text = f"{abs(value * rule['scale']):,.{rule['decimals']}f}".replace(",", fmt.SPACE)
+    size = abs(value * rule["scale"])
+    fine = rule["fine"] and 1e-9 < size < 0.995
+    decimals = min(1 - int(np.floor(np.log10(size))), 3) if fine else rule["decimals"]
+    text = f"{size:,.{decimals}f}".replace(",", fmt.SPACE)
     zero = not text.strip("0.")
     sign = "" if zero else fmt.MINUS if value < 0 else "+" if rule["sign"] else ""
     assert fmt.measure(value, measure) == f"{sign}{text}{rule['suffix']}"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweeps.spec import parse_spec
+
 _spec = importlib.util.spec_from_file_location("pages_tests", Path(__file__).with_name("test_pages.py"))
 assert _spec is not None
 assert _spec.loader is not None
@@ -95,3 +97,19 @@ def test_compare__explains_two_portfolios(monkeypatch: pytest.MonkeyPatch, store
     effects = next(table.value for table in app.dataframe if "effect" in table.value.columns)
     assert effects["effect"].tolist() == ["signal", "sizing", "guards", "costs", "other"]
     assert effects["points of return"].iloc[3] != effects["points of return"].iloc[2]  # the fee is all that differs
+
+
+def test_new__writes_a_sweep_over_portfolios_and_counts_it(monkeypatch: pytest.MonkeyPatch, stored: Stored) -> None:
+    app = launch(monkeypatch, stored[0], "new")
+    app.button_group(key="n.engine").set_value("portfolio").run()
+    app.number_input(key="n.portfolio.scenarios.window.value").set_value(40).run()
+    app.selectbox(key="n.portfolio.optimise.beta.mode").select("list").run()
+    app.text_input(key="n.portfolio.optimise.beta.list").set_value("0.8, 0.9").run()
+    assert not app.exception
+    assert not app.error, app.error[0].value
+    text = next(code.value for code in app.code if "[data]" in code.value)
+    assert 'engine = "portfolio"' in text
+    assert "[strategy]" not in text
+    spec = parse_spec(text)
+    assert spec.sections["scenarios"] == {"window": 40}
+    assert [metric.value for metric in app.metric if metric.label == "Trials"] == ["2"]
