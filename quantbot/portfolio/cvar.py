@@ -27,8 +27,9 @@ GAP = 1e-9  # relative to the greater of 1 and the objective: what counts as cer
 FEASIBLE = 1e-10
 _MOST_STEPS = 100_000
 _FEW = 1_000  # scenarios that are all looked at from the first step on
-_SAMPLE = 1_000  # scenarios that tell roughly which are in the tail
-_KEPT = 2.0  # times the tail: scenarios that are looked at then
+_MANY = 10_000  # scenarios of which a sample tells first which are in the tail
+_SAMPLE = 4_000
+_KEPT = 1.5  # times the tail: scenarios that are looked at then
 _TIE = 1e-13
 _SECANTS = 200
 _NONE: Floats = np.empty(0)
@@ -282,21 +283,24 @@ class Problem:
             build, self.scenarios, self.beta, self.limits, benchmark=self.benchmark, trade_off=trade_off
         )
         n_scenarios, n_assets = self.scenarios.returns.shape
-        n_kept = int(_KEPT * (1.0 - self.beta) * n_scenarios) + 2 * n_assets + 50
+        n_kept = int(_KEPT * (1.0 - self.beta) * n_scenarios) + n_assets + 50
         if n_scenarios < _FEW or 2 * n_kept > n_scenarios:
             model = build_with(near=near)
             return model, *settle(model)
-        if near is None:
-            sample = np.arange(0, n_scenarios, max(n_scenarios // _SAMPLE, 2))
+        if near is not None:
+            assert near.chosen is not None
+            kept = near.chosen
+        elif n_scenarios < _MANY:
+            kept = self._worst(self._plain(), n_kept)
+        else:
+            sample = np.arange(0, n_scenarios, n_scenarios // _SAMPLE)
             model = build_with(chosen=sample, sampled=True)
             status, conflict = settle(model)
             if status != "optimal":
                 return model, status, conflict
             near = model
-            kept = self._worst(model, n_kept)
-        else:
-            assert near.chosen is not None
-            kept = near.chosen
+            active = model.tableau.active[: model.tableau.size[0]] - len(model.names)
+            kept = np.union1d(self._worst(model.weights(), n_kept), sample[active[active >= 0]])
         while True:
             near = model = build_with(chosen=kept, near=near)
             status, conflict = settle(model)
@@ -307,11 +311,23 @@ class Problem:
                 return model, status, conflict
             kept = np.concatenate([kept, np.flatnonzero(out)])
 
-    def _worst(self, model: Model, n: int) -> NDArray[np.int64]:
-        """Return the scenarios of greatest loss at a sample's vertex, and those that the vertex rests on."""
-        active = model.tableau.active[: model.tableau.size[0]] - len(model.names)
-        assert model.chosen is not None
-        return np.union1d(np.argpartition(-self._losses(model.weights()), n)[:n], model.chosen[active[active >= 0]])
+    def _plain(self) -> Floats:
+        """Return weights that lose most when most do: those held before, or equal ones, within bounds."""
+        limits = self.limits
+        n_assets = len(limits.lower)
+        budget = 1.0 if limits.budget is None else limits.budget
+        return np.clip(limits.previous if limits.trades else np.full(n_assets, budget / n_assets),
+                       limits.lower, limits.upper)  # fmt: skip
+
+    def _worst(self, weights: Floats, n: int) -> NDArray[np.int64]:
+        """Return the scenarios of greatest loss, rising: `n`, or as many as hold the tail with some to spare."""
+        losses, chances = self._losses(weights), self.scenarios.probabilities
+        worst = np.argpartition(-losses, n)[:n]
+        enough = _KEPT * (1.0 - self.beta)
+        if chances[worst].sum() < min(enough, 1.0) * (1.0 - 1e-9):
+            order = np.argsort(-losses, kind="stable")
+            worst = order[: int(np.searchsorted(np.cumsum(chances[order]), enough)) + 1]
+        return np.sort(worst)
 
     def _losses(self, weights: Floats) -> Floats:
         losses = np.empty(len(self.scenarios.returns))

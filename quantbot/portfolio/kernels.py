@@ -85,7 +85,7 @@ class Tableau(NamedTuple):
     reduced: NDArray[np.float64]
     lengths: NDArray[np.float64]
     scale: float
-    square: NDArray[np.float64]
+    own: NDArray[np.float64]
 
 
 @inlined
@@ -99,14 +99,12 @@ def refactor(t: Tableau) -> bool:
     """Make inverse, vertex, residuals and gradient from the data again; False where the square matrix is singular."""
     m = t.size[0]
     n_columns, n_rows = len(t.costs), t.size[3]
-    square, inverse = t.square, t.inverse
+    inverse = t.inverse
     for k in range(m):
         row = t.active[k]
         for a in range(m):
-            square[k, a] = t.rows[row, t.free[a]]
-            inverse[k, a] = 0.0
-        inverse[k, k] = 1.0
-    if not _invert(square, inverse, m):
+            inverse[k, a] = t.rows[row, t.free[a]]
+    if not _invert(inverse, m, t.own):
         return False
     for j in range(n_columns):
         if t.place[j] == AT_LOWER:
@@ -178,29 +176,34 @@ def copy(source: NDArray[np.float64], target: NDArray[np.float64]) -> None:
 
 
 @jit
-def _invert(square: NDArray[np.float64], inverse: NDArray[np.float64], m: int) -> bool:
-    """Gauss-Jordan with row exchanges: `square` ends as the identity, `inverse` (which was it) as the inverse."""
+def _invert(matrix: NDArray[np.float64], m: int, order: NDArray[np.float64]) -> bool:
+    """Put the inverse of the first m rows and columns in their place: Gauss-Jordan with row exchanges."""
     for k in range(m):
         pivot = k
         for i in range(k + 1, m):
-            if abs(square[i, k]) > abs(square[pivot, k]):
+            if abs(matrix[i, k]) > abs(matrix[pivot, k]):
                 pivot = i
-        if not abs(square[pivot, k]) > 1e-13:
+        if not abs(matrix[pivot, k]) > 1e-13:
             return False
+        order[k] = pivot
         if pivot != k:
             for a in range(m):
-                square[k, a], square[pivot, a] = square[pivot, a], square[k, a]
-                inverse[k, a], inverse[pivot, a] = inverse[pivot, a], inverse[k, a]
-        share = 1.0 / square[k, k]
+                matrix[k, a], matrix[pivot, a] = matrix[pivot, a], matrix[k, a]
+        share = 1.0 / matrix[k, k]
+        matrix[k, k] = 1.0
         for a in range(m):
-            square[k, a] *= share
-            inverse[k, a] *= share
+            matrix[k, a] *= share
         for i in range(m):
-            factor = square[i, k]
+            factor = matrix[i, k]
             if i != k and factor != 0.0:
+                matrix[i, k] = 0.0
                 for a in range(m):
-                    square[i, a] -= factor * square[k, a]
-                    inverse[i, a] -= factor * inverse[k, a]
+                    matrix[i, a] -= factor * matrix[k, a]
+    for k in range(m - 1, -1, -1):
+        pivot = int(order[k])
+        if pivot != k:
+            for i in range(m):
+                matrix[i, k], matrix[i, pivot] = matrix[i, pivot], matrix[i, k]
     return True
 
 
@@ -313,7 +316,7 @@ def _length(t: Tableau, column: int) -> float:
 @inlined
 def _own(t: Tableau, column: int) -> NDArray[np.float64]:
     """Return a column's coefficients in the active rows; the buffer is the kernel's."""
-    own: NDArray[np.float64] = t.square[0]
+    own: NDArray[np.float64] = t.own
     for i in range(t.size[0]):
         own[i] = t.columns[column, t.active[i]]
     return own

@@ -277,7 +277,7 @@ def _tableau(
         reduced=np.empty(n_columns),
         lengths=np.ones(n_columns),
         scale=scale,
-        square=np.empty((room, room)),
+        own=np.empty(room),
     )
 
 
