@@ -1,5 +1,5 @@
 # Each target makes `.venv` and installs what it needs; nothing outside this folder and the package caches is touched.
-.PHONY: demo test test-all lint format bench bench-folds bench-cvar app clean
+.PHONY: demo test test-all lint format bench bench-folds bench-cvar bench-portfolio app clean
 
 PORT ?= 8501
 STORE ?= .quantbot/store
@@ -35,6 +35,9 @@ bench-folds: .venv/.extras-dev bench/.env-skfolio/.installed
 
 bench-cvar: .venv/.extras-dev bench/.env-cvar/.installed
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python bench/cvar.py --peer-python bench/.env-cvar/bin/python
+
+bench-portfolio: .venv/.extras-dev bench/.env-vectorbt/.installed
+	.venv/bin/python bench/portfolio.py --peer-python bench/.env-vectorbt/bin/python
 
 bench/.env-%/.installed: bench/requirements-%.txt .venv/.extras-dev
 	.venv/bin/uv venv --quiet --allow-existing bench/.env-$*

@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from peer import Process
 
 from quantbot.engine import Job, Points, Rows, get_engine
 from quantbot.market import Bars, Instrument
@@ -260,25 +261,12 @@ def peak_memory(arguments: argparse.Namespace, bars: Bars) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
-class Peer:
+class Peer(Process):
     """vectorbt in an environment and a process of its own."""
 
     def __init__(self, python: str, bars: Path) -> None:
-        if not Path(python).exists():
-            sys.exit(f"no peer at {python}: `make bench` installs vectorbt there, or give --peer-python")
-        script = str(HERE / "peers" / "vectorbt_bars.py")
-        self.process = subprocess.Popen(
-            [python, script, str(bars)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        super().__init__(python, "vectorbt_bars.py", str(bars), target="bench")
         print(f"peer: vectorbt {self.answer()['version']}, {COMBINATIONS_A_CALL} combinations a call\n")
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
 
     def run(self, case: Case, points: Mapping[str, Sequence[float]], engine: str, calls: int = 1) -> dict[str, Any]:
         """Run points there, `calls` times; return results and CPU seconds of one call."""
@@ -294,19 +282,7 @@ class Peer:
             "calls": calls,
             **(case.peer or {}),
         }
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for one line of the peer's."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        sys.exit("the peer ended; its error stands above")
+        return self.ask(request)
 
 
 def read_bars(arguments: argparse.Namespace) -> Bars:
