@@ -56,6 +56,17 @@ def percent(value: float, decimals: int = 1, *, sign: bool = False) -> str:
     return f"{_grouped(100 * value, decimals, sign=sign)}{SPACE}%"
 
 
+def risk(value: float, *, sign: bool = False) -> str:
+    r"""Write a loss or a part of one: two decimals of a percentage, more where it is small.
+
+    Examples
+    --------
+    >>> risk(0.0161), risk(0.000408)
+    ('1.61\xa0%', '0.041\xa0%')
+    """
+    return percent(value, max(_percent_decimals(value), 2) if math.isfinite(value) else 2, sign=sign)
+
+
 def money(value: float, currency: str = "") -> str:
     """Write an amount with its currency code, without cents from 10 000 on."""
     if not math.isfinite(value):

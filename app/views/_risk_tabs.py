@@ -77,16 +77,14 @@ def _contributions(subject: Subject, seen: RiskView) -> None:
             contributions_bars(found.names, found.component, low=low, high=high, weights=seen.weights), key="r.bars",
             alt=f"Parts of CVaR: {_first(found.names, found.component)}", config=_STILL,
         )  # fmt: skip
-        told = (
-            f"The parts sum to CVaR: {fmt.percent(float(found.component.sum()), 3)} of {fmt.percent(found.total, 3)}."
-        )
+        told = f"The parts sum to CVaR: {fmt.risk(float(found.component.sum()))} of {fmt.risk(found.total)}."
         if isinstance(spread, str):
             told += f" Intervals unknown: {spread}."
         else:
             told += (
                 f" Whiskers: {fmt.percent(spread.confidence, 0)} intervals of {spread.n_draws} bootstrap draws in"
-                f" blocks of {spread.block_length:.0f} bars; CVaR itself {fmt.percent(spread.total_low, 2)} to"
-                f" {fmt.percent(spread.total_high, 2)}."
+                f" blocks of {spread.block_length:.0f} bars; CVaR itself {fmt.risk(spread.total_low)} to"
+                f" {fmt.risk(spread.total_high)}."
             )
         st.caption(fmt.plain(told))
     with right:
@@ -97,10 +95,10 @@ def _contributions(subject: Subject, seen: RiskView) -> None:
             {
                 "asset": seen.assets[at],
                 "weight": fmt.percent(float(seen.weights[at])),
-                "part of CVaR": fmt.percent(float(found.component[at]), 2),
+                "part of CVaR": fmt.risk(float(found.component[at])),
                 "share": fmt.percent(float(found.share[at])),
                 "share of volatility": fmt.percent(float(volatility.share[at])),
-                "marginal": fmt.percent(float(found.marginal[at]), 2),
+                "marginal": fmt.risk(float(found.marginal[at])),
             }
             for at in order.tolist()
         ]
@@ -114,7 +112,7 @@ def _through_time(subject: Subject, seen: RiskView, window: int) -> None:
     worst = int(np.argmax(found.total))
     st.plotly_chart(
         contributions_through_time(times, parts, names, found.total), key="r.time", config=_STILL,
-        alt=f"CVaR through time by asset; greatest {fmt.percent(float(found.total[worst]), 2)} at"
+        alt=f"CVaR through time by asset; greatest {fmt.risk(float(found.total[worst]))} at"
         f" {fmt.day(int(times[worst]))}",
     )  # fmt: skip
     n = min(window, len(subject.holdings.returns) // 2)
@@ -143,7 +141,7 @@ def _frontier(subject: Subject, seen: RiskView) -> None:
     at_same = float(np.interp(mean, front.mean, front.cvar)) if front.mean[0] <= mean <= front.mean[-1] else None
     st.plotly_chart(
         figure, key="r.front", config=_STILL,
-        alt=f"Frontier of mean return against CVaR; held {fmt.percent(risk, 2)}",
+        alt=f"Frontier of mean return against CVaR; held {fmt.risk(risk)}",
     )  # fmt: skip
     told = (
         f"{len(front.points)} portfolios, each of least CVaR for its mean return, proven to"
@@ -151,9 +149,7 @@ def _frontier(subject: Subject, seen: RiskView) -> None:
         f" Grey: frontiers of {len(cloud)} histories drawn again from this one, which is how far to trust it."
     )
     if at_same is not None:
-        told += (
-            f" For the mean return that is held, {fmt.percent(at_same, 2)} would do instead of {fmt.percent(risk, 2)}."
-        )
+        told += f" For the mean return that is held, {fmt.risk(at_same)} would do instead of {fmt.risk(risk)}."
     st.caption(fmt.plain(told))
 
 
@@ -162,8 +158,8 @@ def _tail(seen: RiskView) -> None:
     rows = []
     for bar, loss, own in zip(bars.tolist(), losses.tolist(), parts, strict=True):
         order = np.argsort(-own, kind="stable")[:3]
-        who = ", ".join(f"{seen.assets[at]} {fmt.percent(float(own[at]), 2)}" for at in order.tolist() if own[at] > 0)
-        rows.append({"close": fmt.instant(int(seen.holdings.ts_end_ns[bar])), "loss": fmt.percent(loss, 2),
+        who = ", ".join(f"{seen.assets[at]} {fmt.risk(float(own[at]))}" for at in order.tolist() if own[at] > 0)
+        rows.append({"close": fmt.instant(int(seen.holdings.ts_end_ns[bar])), "loss": fmt.risk(loss),
                      "who lost most": who})  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="The worst bars of the history")
     n = len(seen.rows) * (1 - seen.beta)
@@ -187,7 +183,7 @@ def _factors(seen: RiskView) -> None:
         {
             "factor": name,
             "exposure": f"{exposure:+.2f}".replace("-", fmt.MINUS),
-            "part of CVaR": fmt.percent(part, 2),
+            "part of CVaR": fmt.risk(part),
             "share of CVaR": fmt.percent(part / found.total),
             "share of volatility": fmt.percent(own / volatility.total),
         }
@@ -196,10 +192,10 @@ def _factors(seen: RiskView) -> None:
         )
     ]
     rest, calm = found.specific + found.constant, volatility.specific + volatility.constant
-    rows.append({"factor": "no factor: the assets' own", "exposure": "", "part of CVaR": fmt.percent(rest, 2),
+    rows.append({"factor": "no factor: the assets' own", "exposure": "", "part of CVaR": fmt.risk(rest),
                  "share of CVaR": fmt.percent(rest / found.total),
                  "share of volatility": fmt.percent(calm / volatility.total)})  # fmt: skip
-    rows.append({"factor": "sum", "exposure": "", "part of CVaR": fmt.percent(found.total, 2),
+    rows.append({"factor": "sum", "exposure": "", "part of CVaR": fmt.risk(found.total),
                  "share of CVaR": fmt.percent(1.0),
                  "share of volatility": fmt.percent(1.0)})  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Risk by factor")
@@ -303,7 +299,7 @@ def _drawdowns(place: Any, view: dict[str, str]) -> None:
         config=_STILL, alt=f"Who made this drawdown: {_first(one.names, -one.component)}",
     )  # fmt: skip
     total = float(-one.component.sum())
-    st.caption(fmt.plain(f"From peak to trough; the parts sum to {fmt.percent(total, 2)} of the equity at the peak."))
+    st.caption(fmt.plain(f"From peak to trough; the parts sum to {fmt.risk(total)} of the equity at the peak."))
 
 
 def _guards(subject: Subject) -> None:
@@ -346,4 +342,4 @@ def _written(row: Mapping[str, float], names: Sequence[str], measures: Mapping[s
 
 def _first(names: Any, values: Any, n: int = 3) -> str:
     order = np.argsort(-np.asarray(values), kind="stable")[:n]
-    return ", ".join(f"{names[at]} {fmt.percent(float(values[at]), 2)}" for at in order.tolist())
+    return ", ".join(f"{names[at]} {fmt.risk(float(values[at]))}" for at in order.tolist())

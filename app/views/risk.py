@@ -245,10 +245,10 @@ def _headline(seen: RiskView) -> None:
     year = volatility.total * float(np.sqrt(holdings.periods_per_year))
     level = fmt.percent(seen.beta, 1 if round(seen.beta * 1000) % 10 else 0)
     tiles = st.columns(5)
-    tiles[0].metric(f"CVaR {level}", fmt.percent(cvar.total, 2), border=True,
+    tiles[0].metric(f"CVaR {level}", fmt.risk(cvar.total), border=True,
                     help=f"Mean loss in the worst {fmt.percent(1 - seen.beta)} of scenarios, one bar ahead, share of"
                     " equity; positive is a loss.")  # fmt: skip
-    tiles[1].metric(f"VaR {level}", fmt.percent(var.total, 2), border=True,
+    tiles[1].metric(f"VaR {level}", fmt.risk(var.total), border=True,
                     help=f"The loss that {fmt.percent(1 - seen.beta)} of scenarios exceed, one bar ahead.")  # fmt: skip
     tiles[2].metric("Volatility a year", fmt.percent(year), border=True,
                     help="Deviation of a bar's return, times the root of the bars of a year.")  # fmt: skip
