@@ -135,7 +135,7 @@ class Table:
                     raise ParameterError(f"assets must be a list of symbols, at least one; found {value!r}")
                 if twice := [one for one in value if value.count(one) > 1]:
                     raise ParameterError(f"assets must name each asset once; found {twice[0]!r} twice")
-                made[name] = tuple(value)
+                made[name] = tuple(sorted(value))
             else:
                 made[name] = float(next(field for field in self.fields if field.name == name).check(value))
         if self.lists_assets and "assets" not in made:

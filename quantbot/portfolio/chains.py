@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -21,11 +21,12 @@ from quantbot.market import Floats, Panel
 from quantbot.measures import Measure
 from quantbot.parameters import Value
 from quantbot.portfolio.allocation import allocate
+from quantbot.portfolio.constraints import Constraints
 from quantbot.portfolio.cvar import Optimum, cvar_of
 from quantbot.portfolio.dates import decision_bars
 from quantbot.portfolio.model import Scenarios
 from quantbot.portfolio.rolling import windows_cvar
-from quantbot.portfolio.rules import Rules
+from quantbot.portfolio.rules import Rules, called
 from quantbot.portfolio.sections import MOMENTUM, horizon_of
 from quantbot.portfolio.targets import signal_prices
 from quantbot.risk.scenarios import SCENARIOS, compound, make_scenarios, seed_of
@@ -101,7 +102,6 @@ class Chain:
 
     def measures(self, settings: Mapping[str, Value]) -> dict[str, float]:
         """Return what the row of a trial says of its optimisations; see `MEASURES`."""
-        solved = self.status == SOLVED
         decided = self.status != WAITING
         gaps = self.gap[np.isfinite(self.gap)]
         told = self.cvar[np.isfinite(self.cvar)]
@@ -114,7 +114,7 @@ class Chain:
             "mean_assets": float(self.n_assets[decided].mean()) if decided.any() else math.nan,
             "n_excluded": float((self.weights.shape[1] - self.n_assets[decided]).sum()),
             "cvar_forecast": float(told.mean()) if told.size else math.nan,
-            "cvar_realised": cvar_of(lost, beta)[0] if solved.any() and np.isfinite(lost).all() else math.nan,
+            "cvar_realised": cvar_of(lost, beta)[0] if lost.size and np.isfinite(lost).all() else math.nan,
         }
 
 
@@ -190,6 +190,8 @@ class _Maker:
             failed = self._run(begin, end, first=begin == ready[0])
             if failed:
                 break
+        if not failed and (self.status == WAITING).all():
+            failed = "no decision: no asset has a price optimise.lookback bars before any of them; shorten it"
         n_bars = len(self.history.returns)
         realised = np.empty(0) if failed or most is not None else self._realised(n_bars)
         return Chain(
@@ -200,10 +202,9 @@ class _Maker:
     def _run(self, begin: int, end: int, *, first: bool) -> str:
         """Decide from `begin` to `end`, where the same assets have a whole history; return why the first has failed."""
         columns = np.flatnonzero(self.whole[begin])
-        if self.method == MOMENTUM:
-            self._momentum(begin, end)
-            return ""
         try:
+            if self.method == MOMENTUM:
+                return self._momentum(begin, end, self.rules.constraints(columns, None))
             if self.method == "min_cvar" and self.settings["scenarios.method"] == "historical" and not self.traded:
                 constraints = self.rules.constraints(columns, None)
                 begins = self.bars[begin:end] - self.length + 1
@@ -214,7 +215,7 @@ class _Maker:
                         return failed
                 return ""
         except InputError as error:
-            return self._without(begin, end, str(error), first=first)
+            return self._without(begin, end, called(error), first=first)
         for place in range(begin, end):
             if failed := self._one(place, columns, first=first and place == begin):
                 return failed
@@ -235,7 +236,7 @@ class _Maker:
                 **self.rules.extra(scenarios, columns),
             )
         except InputError as error:
-            return self._without(place, place + 1, str(error), first=first)
+            return self._without(place, place + 1, called(error), first=first)
         return self._keep(place, columns, answer, scenarios, first=first, previous=previous)
 
     def scenarios(self, own: Floats, columns: NDArray[np.int64], bar: int) -> Scenarios:
@@ -248,16 +249,20 @@ class _Maker:
         seed = seed_of("scenarios", int(self.settings["scenarios.seed"]), method, int(self.history.ts_end_ns[bar]))
         return make_scenarios(method, own, seed=seed, assets=names, **said)
 
-    def _momentum(self, begin: int, end: int) -> None:
-        """Hold the best of the past in equal weights: no scenarios, no constraints."""
+    def _momentum(self, begin: int, end: int, constraints: Constraints) -> str:
+        """Hold the best of the past in equal weights: no scenarios, and no constraint that it could keep."""
         from quantbot.portfolio.kernels_signals import top_share
 
+        asked = [one.name for one in fields(constraints) if getattr(constraints, one.name) != one.default]
+        if asked:
+            raise InputError(f"{MOMENTUM} can't honour {asked[0]}")
         lookback = np.array([int(self.settings["optimise.lookback"])], dtype=np.int64)
         found = np.zeros((1, end - begin, len(self.history.assets)))
         share = float(self.settings["optimise.share"])
         top_share(self.history.prices, self.bars[begin:end], lookback, share, found)
         self.weights[begin:end] = found[0]
-        self.status[begin:end] = SOLVED
+        self.status[begin:end] = np.where(np.isnan(found[0, :, 0]), WAITING, SOLVED)
+        return ""
 
     def _keep(
         self,

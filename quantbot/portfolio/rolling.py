@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from quantbot.errors import InputError
 from quantbot.market import Floats
 from quantbot.portfolio.constraints import Constraints
-from quantbot.portfolio.cvar import Optimum, Problem
+from quantbot.portfolio.cvar import GAP, Optimum, Problem
 from quantbot.portfolio.kernels_chain import roll
 from quantbot.portfolio.model import Scenarios, build
 
@@ -112,8 +112,10 @@ def _chain(
     )
     found = []
     for i in range(n_solved):
-        here = Scenarios.of(values[begins[i] : begins[i] + window])
-        found.append(Problem(here, beta, problem.limits, None).read(model, x[i], numbers[i]))
+        own = Problem(Scenarios.of(values[begins[i] : begins[i] + window]), beta, problem.limits, None)
+        answer = own.read(model, x[i], numbers[i])
+        sure = answer.gap <= GAP * max(1.0, abs(answer.objective))
+        found.append(answer if sure else own.solve()[0])
     if n_solved < len(begins):
         here = Scenarios.of(values[begins[n_solved] : begins[n_solved] + window])
         found.append(Problem(here, beta, problem.limits, None).solve()[0])

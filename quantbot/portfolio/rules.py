@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,31 @@ from quantbot.portfolio.model import Scenarios
 from quantbot.portfolio.sections import NONE, horizon_of
 
 _NUMBERS = ("min_weight", "max_weight", "budget", "gross", "turnover")
+
+
+# What optimisations call the fields of constraints, and a spec its settings.
+_SETTINGS = {
+    "lower": "constraints.min_weight",
+    "upper": "constraints.max_weight",
+    "budget": "constraints.budget",
+    "linear": "constraints.groups",
+    "gross": "constraints.gross",
+    "turnover": "constraints.turnover",
+    "previous": "constraints.turnover",
+    "cost": "constraints.cost_bps",
+    "target_return": "optimise.target_return",
+}
+
+
+def called(error: Exception) -> str:
+    """Return what an optimisation refuses, its settings called as a spec calls them.
+
+    Examples
+    --------
+    >>> called(InputError("equal_weight can't honour upper; min_cvar can"))
+    "equal_weight can't honour constraints.max_weight; min_cvar can"
+    """
+    return re.sub(r"(?<=can't honour )\w+", lambda found: _SETTINGS.get(found[0], found[0]), str(error))
 
 
 @dataclass(frozen=True)

@@ -317,3 +317,16 @@ def test_search__by_bayes_learns_over_a_portfolios_settings(root: Store) -> None
     with serial() as executor:
         found = drive(root, submitted(root, spec), executor)
     assert found.n_failed == 0
+
+
+CLOSES = Path(__file__).parents[3] / "shared" / "data" / "bars" / "skfolio" / "sp500_dataset.csv.gz"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CLOSES.is_file(), reason="the closes are not here")
+def test_ten_thousand_optimisations__are_committed_within_a_minute_and_the_same_however_they_are_driven() -> None:
+    script = Path(__file__).parents[2] / "bench" / "portfolio_sweep.py"
+    done = subprocess.run([sys.executable, str(script), "--check", "60"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    n_problems = int(done.stdout.partition(" ")[0].replace(",", ""))
+    assert n_problems >= 10_000

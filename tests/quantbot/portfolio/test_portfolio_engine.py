@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_chain__is_the_rolling_solution_of_its_windows(panel):
         {},
         {"constraints.cost_bps": 20.0},
         {"optimise.method": "risk_parity", "constraints.max_weight": 1.0},
-        {"optimise.method": "momentum", "optimise.lookback": 20},
+        {"optimise.method": "momentum", "optimise.lookback": 20, "constraints.max_weight": 1.0},
         {"scenarios.method": "exponential", "scenarios.missing": "stale"},
         {"scenarios.method": "student_t", "scenarios.n_scenarios": 50},
     ],
@@ -204,6 +205,29 @@ def test_tracking__follows_a_benchmark_that_it_can_hold(panel):
     settings = BASE | {"optimise.method": "tracking", "constraints.max_weight": 1.0}
     chain = make_chain(History.of(panel), (60, N_BARS), settings, tables)
     assert chain.weights == pytest.approx(np.tile([0, 0.4, 0, 0.6, 0], (len(chain.bars), 1)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"optimise.method": "momentum"}, r"momentum can't honour constraints\.max_weight"),
+        (
+            {"optimise.method": "inverse_volatility", "optimise.target_return": 0.1},
+            r"can't honour optimise\.target_return",
+        ),
+        ({"optimise.method": "momentum", "constraints.max_weight": 1.0, "optimise.lookback": 900}, "no decision"),
+        ({"scenarios.window": 900}, r"shorten scenarios\.window"),
+    ],
+)
+def test_chain__says_what_its_method_cannot_do(panel, changed, said):
+    chain = make_chain(History.of(panel), (60, N_BARS), BASE | changed, {})
+    assert re.search(said, chain.failed)
+
+
+def test_chain__of_one_decision_on_the_last_bar_has_nothing_to_come_true(panel):
+    chain = make_chain(History.of(panel), (N_BARS - 1, N_BARS), BASE, {})
+    assert chain.bars.tolist() == [N_BARS - 1]
+    assert np.isnan(chain.measures(BASE)["cvar_realised"])
 
 
 def test_problems__name_what_no_setting_can_meet(panel):
