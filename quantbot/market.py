@@ -163,15 +163,18 @@ class Panel:
         """
         price = self.close if self.adjusted_close is None else self.adjusted_close
         raw = self.adjusted_close is None
+        one, none = np.ones_like(price), np.zeros_like(price)
+        split = self.split if raw and self.split is not None else one
+        dividend = self.dividend if raw and self.dividend is not None else none
         out = np.full(price.shape, np.nan)
-        last = np.full(price.shape[1], np.nan)
-        units, paid = np.ones_like(last), np.zeros_like(last)  # of one unit held since the last price
-        for row in range(len(self)):
-            if raw and self.split is not None:
-                units *= self.split[row]
-            if raw and self.dividend is not None:
-                paid += units * self.dividend[row]
-            known = ~np.isnan(price[row])
-            out[row, known] = (units[known] * price[row, known] + paid[known]) / last[known] - 1.0
-            last[known], units[known], paid[known] = price[row, known], 1.0, 0.0
+        if not np.isnan(price).any():
+            out[1:] = (split[1:] * price[1:] + split[1:] * dividend[1:]) / price[:-1] - 1.0
+            return out
+        units = np.cumprod(split, axis=0)  # of one unit held since the first bar
+        paid = np.cumsum(units * dividend, axis=0)
+        for asset in range(price.shape[1]):
+            rows = np.flatnonzero(~np.isnan(price[:, asset]))
+            now, last = rows[1:], rows[:-1]
+            own = price[:, asset] * units[:, asset]
+            out[now, asset] = (own[now] + (paid[now, asset] - paid[last, asset])) / own[last] - 1.0
         return out

@@ -99,7 +99,7 @@ class Slow:
         interest = self.cash * (self["cash_rate"] if self.cash > 0 else self["loan_rate"]) / ppy
         self.book("borrow", -self["borrow_rate"] / ppy * -worth[worth < 0].sum())
         if self.panel.funding is not None:
-            self.book("funding", -float((worth * self.panel.funding[t]).sum()))
+            self.book("funding", -float((worth * np.nan_to_num(self.panel.funding[t])).sum()))
         self.book("interest", interest)
 
     def stops(self, t: int, equity: float, worth: np.ndarray) -> bool:

@@ -20,7 +20,7 @@ from quantbot.parameters import Value, nearest
 from quantbot.portfolio import layout
 from quantbot.portfolio import rows as row_measures
 from quantbot.portfolio.execution import Settings
-from quantbot.portfolio.marks import market
+from quantbot.portfolio.marks import market, writeable
 from quantbot.portfolio.targets import Targets
 
 RETURNS_BYTES = 32 * 2**20  # of per-bar returns that lie in memory at once, when a tail is asked for
@@ -157,7 +157,9 @@ class _Run:
         accounts = np.zeros(rules.shape[0], dtype=layout.ACCOUNT)
         accounts["worst"] = 1.0
         targets, n_assets = self.targets, len(self.panel.instruments)
-        plan = Plan(targets.bars, targets.weights, targets.of[part], targets.kind == "units")
+        plan = Plan(
+            writeable(targets.bars), writeable(targets.weights), writeable(targets.of[part]), targets.kind == "units"
+        )
         book = new_book(n_assets, int(rules["risk_window"].max()))
         kept = new_tape(self.start, 0, n_assets, 0, 0) if tape is None else tape
         kernels_account.run(self.market, plan, self.start, self.stop, rules, accounts, returns, book, kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -42,13 +42,13 @@ def market(panel: Panel, *, returns: bool) -> Market:
         if panel.dividend is not None:
             events |= (panel.dividend != 0.0).any(axis=1)
         _MARKETS[panel] = Market(
-            open=_writeable(panel.open),
-            close=_writeable(panel.close),
-            volume=_writeable(panel.volume),
-            marks=_writeable(_marks(panel)),
-            split=_writeable(panel.split),
-            dividend=_writeable(panel.dividend),
-            funding=_writeable(panel.funding),
+            open=writeable(panel.open),
+            close=writeable(panel.close),
+            volume=writeable(panel.volume),
+            marks=writeable(_marks(panel)),
+            split=_NONE if panel.split is None else writeable(panel.split),
+            dividend=_NONE if panel.dividend is None else writeable(panel.dividend),
+            funding=_NONE if panel.funding is None else writeable(panel.funding),
             returns=_NONE,
             multiplier=np.array([instrument.multiplier for instrument in panel.instruments], dtype=np.float64),
             days=(panel.ts_end_ns - 1) // DAY_NS,  # a bar that ends at midnight is of the day before
@@ -63,20 +63,22 @@ def market(panel: Panel, *, returns: bool) -> Market:
 
 def _marks(panel: Panel) -> Floats:
     """Return the last close that there was, in units of each bar: a split between divides it."""
-    if not np.isnan(panel.close).any():
+    gone = np.isnan(panel.close)
+    if not gone.any():
         return panel.close
-    marks = panel.close.copy()
-    for t in range(1, len(panel)):
-        gone = np.isnan(marks[t])
-        if gone.any():
-            before = marks[t - 1] if panel.split is None else marks[t - 1] / panel.split[t]
-            marks[t, gone] = before[gone]
-    return marks
+    rows = np.arange(len(panel))[:, None]
+    last = np.maximum.accumulate(np.where(gone, -1, rows), axis=0)
+    marks = np.take_along_axis(panel.close, np.maximum(last, 0), axis=0)
+    if panel.split is not None:
+        units = np.cumprod(panel.split, axis=0)
+        marks = marks / (units / np.take_along_axis(units, np.maximum(last, 0), axis=0))
+    found: Floats = np.where(last < 0, np.nan, marks)
+    return found
 
 
-def _writeable(values: Floats | None) -> Floats:
+def writeable(values: NDArray[Any]) -> NDArray[Any]:
     """Return an array that a kernel can take: a read-only one would be compiled for a second time."""
-    return _NONE if values is None else np.require(values, dtype=np.float64, requirements=["C", "W"])
+    return np.require(values, requirements=["C", "W"])
 
 
 def _check(panel: Panel) -> None:

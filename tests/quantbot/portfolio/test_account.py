@@ -151,6 +151,7 @@ def test_a_trial__does_not_depend_on_the_others_of_its_block(random_panel: Make)
     targets = Targets(np.arange(0, 80, 8), weights, np.array([0, 1, 2, 1]))
     columns = {
         "execution.fee_bps": np.array([0.0, 5.0, 10.0, 20.0]),
+        "execution.fill": np.array(["next_open", "same_close", "same_close", "next_open"]),
         "guards.max_gross": np.array([0.0, 1.0, 0.5, 0.0]),
     }
     together = account_returns(panel, (5, 80), targets, {}, Points(4, columns))

@@ -37,6 +37,7 @@ CHOICES = {
     "execution.loan_rate": [0.0, 0.09],
     "execution.rebalance_band": [0.0, 0.05],
     "execution.missing_bar": ["wait", "drop"],
+    "execution.missing_funding": ["error", "flag"],
     "guards.max_drawdown": [0.0, 0.05, 0.2],
     "guards.cool_off": [0, 1, 9],
     "guards.daily_loss": [0.0, 0.02],
@@ -70,6 +71,8 @@ def drawn(
     seed, chosen, kind, a_day, plain = trial
     panel = panel_maker(seed, N_BARS, N_ASSETS, plain=plain, a_day=a_day)
     rng = np.random.default_rng(seed)
+    if chosen["execution.missing_funding"] == "flag" and panel.funding is not None:
+        panel.funding[rng.random(panel.funding.shape) < 0.2] = np.nan
     bars = np.sort(rng.choice(np.arange(START - 2, N_BARS), 12, replace=False))
     values = rng.normal(0.1, 0.5, (12, N_ASSETS))
     values[rng.random(values.shape) < 0.15] = np.nan
