@@ -7,11 +7,25 @@ from typing import TYPE_CHECKING
 from quantbot.lazy import exports
 
 if TYPE_CHECKING:
-    from quantbot.book.events import Action, BookInstrument, Events, Flag
+    from quantbot.book.events import Action, BookInstrument, Events, EventsCheck, Flag
+    from quantbot.book.rebuild import Book, Counts, Ladder, Snapshot, ladders
 
 _MODULES = {
-    "events": ("Action", "BookInstrument", "Events", "Flag"),
+    "events": ("Action", "BookInstrument", "Events", "EventsCheck", "Flag"),
+    "rebuild": ("Book", "Counts", "Ladder", "Snapshot", "ladders"),
 }
-__all__ = ["Action", "BookInstrument", "Events", "Flag"]
+__all__ = [
+    "Action",
+    "Book",
+    "BookInstrument",
+    "Counts",
+    "Events",
+    "EventsCheck",
+    "Flag",
+    "Ladder",
+    "Snapshot",
+    "ladders",
+]
+
 
 __getattr__ = exports(__name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names})
