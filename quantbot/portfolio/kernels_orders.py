@@ -55,7 +55,7 @@ def trade(
         _fewer(assets, active, rule, account, tape.notes, t, value)
     if rule.max_turnover > 0.0:
         _less(assets, active, rule, account, tape.notes, t, value)
-    n_orders = _queue(assets, active, rule, book.listed, value)
+    n_orders = _queue(assets, active, rule, book.listed, book.weight, value)
     floor = (1.0 - rule.leverage) * value
     for k in range(n_orders):
         _execute(assets[book.listed[k]], rule, account, tape.orders, floor, t, book.listed[k])
@@ -196,8 +196,18 @@ def _less(
 
 
 @jit
-def _queue(assets: Record, active: NDArray[np.int64], rule: Record, queue: NDArray[np.int64], value: float) -> int:
-    """Round to lots, and list sales in the panel's order, then purchases from the smallest; return how many."""
+def _queue(
+    assets: Record,
+    active: NDArray[np.int64],
+    rule: Record,
+    queue: NDArray[np.int64],
+    keys: NDArray[np.float64],
+    value: float,
+) -> int:
+    """Round to lots, and list sales in the panel's order, then purchases from the smallest; return how many.
+
+    Purchases go by the money that is wanted, not by units times price, whose rounding would order equal weights.
+    """
     n_sales = 0
     for j in active:
         asset = assets[j]
@@ -208,17 +218,28 @@ def _queue(assets: Record, active: NDArray[np.int64], rule: Record, queue: NDArr
                 n_sales += 1
     n_orders = n_sales
     for j in active:
-        if assets[j].delta > 0.0:
-            # By what is wanted, not by units times price, whose rounding would order equal weights; insertion keeps
-            # those in the order of assets. `now` has served and holds the key.
-            assets[j].now = assets[j].goal * value - assets[j].size * assets[j].price
-            place = n_orders
-            while place > n_sales and assets[j].now < assets[queue[place - 1]].now:
-                queue[place] = queue[place - 1]
-                place -= 1
-            queue[place] = j
+        asset = assets[j]
+        if asset.delta > 0.0:
+            queue[n_orders] = j
+            keys[n_orders] = asset.goal * value - asset.size * asset.price
             n_orders += 1
+    _sort(queue, keys, n_sales, n_orders)
     return n_orders
+
+
+@jit
+def _sort(queue: NDArray[np.int64], keys: NDArray[np.float64], first: int, stop: int) -> None:
+    """Sort a part of `queue` by key, then by itself. Shell (1959), the steps of Ciura (2001)."""
+    for step in (701, 301, 132, 57, 23, 10, 4, 1):
+        for i in range(first + step, stop):
+            item, key, place = queue[i], keys[i], i
+            while place - step >= first:
+                before = keys[place - step]
+                if before < key or (before == key and queue[place - step] < item):
+                    break
+                queue[place], keys[place] = queue[place - step], before
+                place -= step
+            queue[place], keys[place] = item, key
 
 
 @jit

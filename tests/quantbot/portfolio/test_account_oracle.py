@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from quantbot.engine import Points
-from quantbot.market import Panel
+from quantbot.market import Instrument, Panel
 from quantbot.portfolio import AccountPath, Targets, account_returns, pool, replay_account
 from quantbot.portfolio.execution import defaults
 
@@ -161,3 +161,19 @@ def test_the_profit_of_pooled_strategies__adds_up_to_the_accounts(
     np.testing.assert_allclose(np.diff(path.equity, prepend=1e5), profit + path.costs["interest"], atol=1e-4)
     if share == 1.0:
         assert not path.by_strategy["second"].any()
+
+
+def test_many_purchases__go_from_the_smallest_and_equal_ones_by_the_panels_order() -> None:
+    rng = np.random.default_rng(5)
+    n = 400
+    close = rng.uniform(5.0, 50.0, (2, n))
+    instruments = tuple(Instrument(f"A{j:03d}") for j in range(n))
+    panel = Panel(instruments, np.arange(2), *[close] * 5, 252.0)
+    weights = rng.choice([0.001, 0.002, 0.004, 0.008], n)
+    path = replay_account(
+        panel, (0, 2), Targets.one([0], weights[None]), {"execution.fill": "same_close", "execution.fee_bps": 5}, {}
+    )
+    expected = [instruments[j].symbol for j in np.argsort(weights, kind="stable")]
+    assert path.orders["asset"].tolist() == expected[: path.orders["asset"].shape[0]]
+    assert 1 < path.orders["asset"].shape[0] < n
+    assert path.cash[0] == pytest.approx(0.0, abs=1e-9)
