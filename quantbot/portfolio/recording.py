@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.engine import Points
-from quantbot.errors import DataError
+from quantbot.errors import DataError, DivergenceError
 from quantbot.market import Floats, Panel
 from quantbot.parameters import Value
 from quantbot.portfolio import layout
@@ -51,7 +51,7 @@ class AccountPath:
         `price` (executed), `market_price`, `fee`, `spread`, `impact`, `reason`.
     interventions
         By column: `bar`, `ts_ns`, `guard`, `wanted`, `done`. Of stops and margins the gross exposure, of limits the
-        limited quantity, of rates orders or turnover.
+        limited quantity (NaN while its window is not full), of rates orders or turnover.
     row
         Every measure: bit for bit those of `run_accounts`.
     by_strategy
@@ -92,6 +92,8 @@ def replay_account(
     ------
     DataError
         If the trial fails (ruin, unknown funding); the message is that of its row.
+    DivergenceError
+        If the recorded equity is not bit for bit that of the row.
     """
     from quantbot.portfolio import account
     from quantbot.portfolio.rows import GROUPS
@@ -107,6 +109,9 @@ def replay_account(
     n_orders, n_notes = int(account_["n_orders"]), int(account_["n_notes"])
     tape = new_tape(run.start, run.n_bars, n_assets, n_orders, n_notes)
     run.step(slice(0, 1), returns, tape)
+    row = {name: float(column[0]) for name, column in rows.measures.items()}
+    if row["final_equity"] != tape.equity[-1]:
+        raise DivergenceError(f"replayed equity ends at {tape.equity[-1]!r}, the row's at {row['final_equity']!r}")
     bars = slice(run.start, run.stop)
     marks = run.market.marks[bars]
     values = np.where(tape.units != 0.0, tape.units * marks * run.market.multiplier, 0.0)
@@ -129,7 +134,7 @@ def replay_account(
         value=tape.value,
         orders=_orders(tape, panel, ts_end_ns),
         interventions=_interventions(tape, ts_end_ns),
-        row={name: float(column[0]) for name, column in rows.measures.items()},
+        row=row,
         by_strategy=by_strategy,
     )
 

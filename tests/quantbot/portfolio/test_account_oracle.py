@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -145,6 +146,29 @@ def test_money__is_conserved_whatever_is_on(
     executed = orders["side"] * (orders["price"] - orders["market_price"])
     assert (executed >= -1e-9).all()
     assert path.row["final_equity"] == path.equity[-1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(trial=trials(), cut=st.integers(START + 1, N_BARS - 1))
+def test_equity__does_not_move_when_what_comes_after_is_changed(
+    random_panel: Make, trial: tuple[int, dict[str, Any], str, int, bool], cut: int
+) -> None:
+    panel, targets, chosen = drawn(random_panel, trial)
+    rng = np.random.default_rng(trial[0] + 2)
+    factor = np.ones((N_BARS, N_ASSETS))
+    factor[cut:] = rng.uniform(0.9, 1.1, (N_BARS - cut, N_ASSETS))
+    late = np.where(np.arange(N_BARS)[:, None] < cut, 1.0, 2.0)
+    changes = {name: getattr(panel, name) * factor for name in ("open", "high", "low", "close")}
+    changes["volume"] = panel.volume * late
+    for name in ("split", "dividend", "funding"):
+        if getattr(panel, name) is not None:
+            changes[name] = getattr(panel, name) * late
+    values = targets.weights[0] * np.where(targets.bars < cut, 1.0, -2.0)[:, None]
+    other = Targets.one(targets.bars, values, kind=targets.kind)
+    first = account_returns(panel, (START, N_BARS), targets, chosen, Points(1))
+    second = account_returns(replace(panel, **changes), (START, N_BARS), other, chosen, Points(1))
+    assume(not np.isnan(first).any() and not np.isnan(second).any())
+    assert first[0, : cut - START].tobytes() == second[0, : cut - START].tobytes()
 
 
 @settings(max_examples=25, deadline=None)
