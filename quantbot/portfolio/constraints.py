@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -131,6 +132,8 @@ def limits(constraints: Constraints, n_assets: int) -> Limits:
 
 def _vector(name: str, value: ArrayLike, n_assets: int) -> Floats:
     found = np.asarray(value, dtype=np.float64)
+    if found.ndim == 0 and math.isfinite(found):
+        return np.full(n_assets, float(found))
     if found.ndim == 0:
         found = np.full(n_assets, float(found))
     if found.shape != (n_assets,):

@@ -281,16 +281,19 @@ def _choose(t: Tableau, first: bool) -> tuple[float, int, int, float]:
             break
         last = column
         t.lengths[column] = _length(t, column)
+    norms = t.slopes
+    for k in range(m):
+        norms[k] = 0.0
+    for a in range(m):
+        for k in range(m):
+            norms[k] += t.inverse[a, k] * t.inverse[a, k]
     for k in range(m):
         row = t.active[k]
         above = t.multipliers[k] - t.up[row]
         below = -t.down[row] - t.multipliers[k]
         wrong = max(above, below)
         if wrong > 1e-11 * (t.up[row] + t.down[row]):
-            norm = 0.0
-            for a in range(m):
-                norm += t.inverse[a, k] * t.inverse[a, k]
-            score = wrong / np.sqrt(norm)
+            score = wrong / np.sqrt(norms[k])
             if score > best and score > 1e-14 * steepest:
                 best, violation, column, place, sign = score, wrong, -1, k, 1.0 if above > below else -1.0
                 if first:
@@ -305,12 +308,25 @@ def _length(t: Tableau, column: int) -> float:
     squares = 1.0
     own = _own(t, column)
     for a in range(m):
-        total = 0.0
-        for i in range(m):
-            total += inverse[a, i] * own[i]
+        total = _dot(inverse[a], own, m)
         squares += total * total
     length: float = np.sqrt(squares)
     return length
+
+
+@inlined
+def _dot(a: NDArray[np.float64], b: NDArray[np.float64], m: int) -> float:
+    """Return the product of the first m values, in four sums: one alone waits for each addition before the next."""
+    first = second = third = fourth = 0.0
+    whole = m - m % 4
+    for i in range(0, whole, 4):
+        first += a[i] * b[i]
+        second += a[i + 1] * b[i + 1]
+        third += a[i + 2] * b[i + 2]
+        fourth += a[i + 3] * b[i + 3]
+    for i in range(whole, m):
+        first += a[i] * b[i]
+    return (first + second) + (third + fourth)
 
 
 @inlined
@@ -351,10 +367,7 @@ def step(t: Tableau, column: int, k: int, sign: float, slope: float) -> float:
     else:
         own = _own(t, column)
         for a in range(m):
-            total = 0.0
-            for i in range(m):
-                total += inverse[a, i] * own[i]
-            move[a] = -sign * total
+            move[a] = -sign * _dot(inverse[a], own, m)
         values = t.columns[column]
         for r in range(n_rows):
             v[r] = sign * values[r]
@@ -530,13 +543,9 @@ def _border(t: Tableau, column: int, row: int) -> None:
     # inverse @ the new column of the old rows
     corner = values[column]
     own = _own(t, column)
-    for i in range(m):
-        corner -= product[i] * own[i]
+    corner -= _dot(product, own, m)
     for a in range(m):
-        total = 0.0
-        for i in range(m):
-            total += inverse[a, i] * own[i]
-        move[a] = total
+        move[a] = _dot(inverse[a], own, m)
     share = 1.0 / corner
     for a in range(m):
         part = move[a] * share
@@ -582,10 +591,7 @@ def _exchange_column(t: Tableau, a: int, column: int) -> None:
     m, inverse, y = t.size[0], t.inverse, t.move
     own = _own(t, column)
     for i in range(m):
-        total = 0.0
-        for j in range(m):
-            total += inverse[i, j] * own[j]
-        y[i] = total
+        y[i] = _dot(inverse[i], own, m)
     share = 1.0 / y[a]
     for j in range(m):
         inverse[a, j] *= share

@@ -68,14 +68,28 @@ def test_minimise__agrees_with_the_linear_program_on_two_thousand_problems(oracl
         agrees(found, oracles.least_cvar(scenarios, beta, constraints, benchmark), constraints)
 
 
-def test_part_of_the_scenarios__gives_what_all_give(oracles: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("many", "first"), [(10, 0), (10_000, 75)])
+def test_part_of_the_scenarios__gives_what_all_give(
+    oracles: ModuleType, monkeypatch: pytest.MonkeyPatch, many: int, first: int
+) -> None:
     monkeypatch.setattr(module, "_FEW", 10)
+    monkeypatch.setattr(module, "_MANY", many)
     monkeypatch.setattr(module, "_SAMPLE", 10)
     monkeypatch.setattr(module, "_KEPT", 1.1)
-    for seed in range(150):
+    for seed in range(first, first + 75):
         scenarios, beta, constraints, benchmark = oracles.random_problem(seed, n_scenarios=(100, 150, 300, 400))
         found = minimise_cvar(scenarios, beta=beta, constraints=constraints, benchmark=benchmark)
         agrees(found, oracles.least_cvar(scenarios, beta, constraints, benchmark), constraints)
+
+
+@pytest.mark.parametrize("half_life", [3.0, 40.0])
+def test_part_of_the_scenarios__holds_a_tail_of_unlikely_ones(half_life: float) -> None:
+    returns = market(5, 1_200).returns.copy()
+    returns[:800] *= 3.0  # the worst by far, long ago, and together less likely than the tail
+    chances = np.exp2(-np.arange(1_200)[::-1] / half_life)
+    found = minimise_cvar(Scenarios.of(returns, probabilities=chances / chances.sum()))
+    assert (found.status, found.method) == ("optimal", "active set")
+    assert abs(found.gap) < 1e-12
 
 
 def test_minimise__of_many_scenarios_is_what_their_losses_say() -> None:
