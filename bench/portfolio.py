@@ -66,7 +66,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prices", type=Path, help="npy or csv (header) of closes, (n_bars, n_assets); synthetic")
+    parser.add_argument(
+        "--prices", type=Path, help="npy or csv (header, dates first or none) of closes, (n_bars, n_assets); synthetic"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic prices")
     parser.add_argument("--assets", type=int, default=100)
     parser.add_argument("--bars", type=int, default=10_000)
@@ -208,6 +210,7 @@ def read(arguments: argparse.Namespace) -> np.ndarray:
         return np.asarray(100.0 * np.cumprod(1.0003 + moves, axis=0))
     path = arguments.prices
     found = np.load(path) if path.suffix == ".npy" else np.genfromtxt(path, delimiter=",", skip_header=1)
+    found = found[:, ~np.isnan(found).all(axis=0)]  # a column of dates
     if found.shape[0] < shape[0] or found.shape[1] < shape[1]:
         sys.exit(f"{path} has {found.shape[0]:,} bars of {found.shape[1]} assets; asked for are {shape}")
     return np.ascontiguousarray(found[-shape[0] :, : shape[1]])

@@ -25,7 +25,10 @@ def sizes(close, lookback, request):
     bars = bars[bars >= lookback]
     n_best = max(int(request["share"] * n_assets + 1e-9), 1)
     past = close[bars] / close[bars - lookback]
-    best = np.argpartition(-past, n_best - 1, axis=1)[:, :n_best]
+    if request["paths"]:  # of equal ones the earlier, which a partition does not promise
+        best = np.argsort(-past, axis=1, kind="stable")[:, :n_best]
+    else:
+        best = np.argpartition(-past, n_best - 1, axis=1)[:, :n_best]
     weights = np.zeros((bars.shape[0], n_assets))
     np.put_along_axis(weights, best, 1.0 / n_best, axis=1)
     size = np.full((n_bars, n_assets), np.nan)
@@ -68,7 +71,7 @@ def main():
                 found["final_equity"] += np.ravel(portfolio.final_value()).tolist()
                 found["max_drawdown"] += (-np.ravel(portfolio.max_drawdown())).tolist()
         found["seconds"] = (time.process_time() - start) / request["calls"]
-        if request.get("paths"):
+        if request["paths"]:
             equity = [np.ravel(run(close, request, [lookback]).value()) for lookback in lookbacks]
             np.save(request["paths"], np.array(equity))
         print(json.dumps(found), flush=True)
