@@ -64,7 +64,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=7, help="repetitions of ours, more where they take under 0.1 s")
     parser.add_argument("--peer-repeat", type=int, default=3, help="repetitions of a peer that takes under 2 s")
     parser.add_argument("--peer-windows", type=int, default=12, help="windows that the peers are timed on")
-    parser.add_argument("--peers", default="skfolio,riskfolio,highs")
+    parser.add_argument(
+        "--peers", default="skfolio,riskfolio,highs,component", help="component: skfolio's contributions"
+    )
     parser.add_argument("--peer-python", default=str(HERE / ".env-cvar/bin/python"))
     return parser.parse_args()
 
@@ -243,6 +245,7 @@ class Peers:
 
 def timed(call: Callable[[], Any], repeat: int) -> tuple[float, Any]:
     """Return the median CPU seconds of a call, and what it returned."""
+    call()
     start = time.process_time()
     call()
     seconds: list[float] = []

@@ -89,6 +89,9 @@ def windows_cvar(
     begins
         Shape (n_windows,), rising: the first period of each window; not empty.
     """
+    missing = np.concatenate([[0], np.cumsum(~np.isfinite(returns).all(axis=1))])
+    for begin in begins[missing[begins + window] > missing[begins]][:1]:
+        Scenarios.of(returns[begin : begin + window])  # says where
     found: list[Optimum] = []
     while len(found) < len(begins):
         found += _chain(returns, window, begins[len(found) :], beta, constraints)
@@ -110,13 +113,17 @@ def _chain(
     n_solved = roll(
         t, len(model.names), values, window, begins, model.asset, model.origin, target, goal or 0.0, x, numbers
     )
+    chances, names = problem.scenarios.probabilities, problem.scenarios.assets
+
+    def at(first: int) -> Problem:
+        return Problem(Scenarios(values[first : first + window], chances, names), beta, problem.limits, None)
+
     found = []
     for i in range(n_solved):
-        own = Problem(Scenarios.of(values[begins[i] : begins[i] + window]), beta, problem.limits, None)
+        own = at(begins[i])
         answer = own.read(model, x[i], numbers[i])
         sure = answer.gap <= GAP * max(1.0, abs(answer.objective))
         found.append(answer if sure else own.solve()[0])
     if n_solved < len(begins):
-        here = Scenarios.of(values[begins[n_solved] : begins[n_solved] + window])
-        found.append(Problem(here, beta, problem.limits, None).solve()[0])
+        found.append(at(begins[n_solved]).solve()[0])
     return found

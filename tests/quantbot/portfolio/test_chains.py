@@ -10,6 +10,7 @@ import pytest
 from quantbot.errors import InputError
 from quantbot.portfolio import Constraints, Linear, Scenarios, efficient_frontier, minimise_cvar, rolling_cvar
 from quantbot.portfolio import cvar as module
+from quantbot.portfolio.rolling import windows_cvar
 
 RNG = np.random.default_rng(3)
 RETURNS = RNG.standard_t(4, (400, 12)) * 0.01 + RNG.uniform(-0.0005, 0.001, 12)
@@ -87,3 +88,12 @@ def test_rolling__goes_on_after_a_window_that_cannot_be_solved() -> None:
 def test_rolling__refuses_what_is_no_window(change: dict[str, int]) -> None:
     with pytest.raises(InputError, match="window must be from 1 to 400"):
         rolling_cvar(RETURNS, **change)
+
+
+def test_rolling__says_where_a_return_is_missing_and_passes_by_gaps_between_windows() -> None:
+    returns = RETURNS.copy()
+    returns[110, 3] = np.nan
+    begins = np.array([0, 111], dtype=np.int64)
+    assert [point.status for point in windows_cvar(returns, 100, begins, 0.95, None)] == ["optimal", "optimal"]
+    with pytest.raises(InputError, match="found nan in scenario 60, asset 3"):
+        windows_cvar(returns, 100, np.array([0, 50], dtype=np.int64), 0.95, None)
