@@ -29,7 +29,7 @@ from quantbot.risk.scenarios import SCENARIOS
 OPTIMISATIONS = "optimise"  # the group of measures that the account does not have
 REMEMBERED_BYTES = 64 * 2**20  # of chains that a process keeps, for the next block, a replay, the returns
 TARGETS_BYTES = 64 * 2**20  # of target weights that are traded at a time
-ACCOUNT_NS = 40.0  # a bar of an asset in an account
+ACCOUNT_NS = 4.0  # a bar of an asset in an account
 # Nanoseconds of an optimisation of 20 assets over 500 scenarios: the next of a chain, from scratch, by secants, drawn.
 WARM_NS, COLD_NS, SECANTS_NS, DRAWN_NS = 0.13e6, 0.56e6, 3.3e6, 1.7e6
 _BARS_OF = {"week_end": 5, "month_end": 21, "quarter_end": 63, "year_end": 252}  # of daily bars
