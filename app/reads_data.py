@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datasets.catalog import Version
     from datasets.changes import Change
     from datasets.coverage import Coverage
+    from datasets.events import EventsDataset
 
 
 def coverage(name: str, version: str, assets: Sequence[str]) -> Coverage:
@@ -44,3 +45,16 @@ def _changes(url: str, name: str, older: str, newer: str) -> tuple[Change, ...]:
     from datasets.changes import changes as compare
 
     return compare(reads.dataset(name, older), reads.dataset(name, newer))
+
+
+def events(name: str, version: str) -> EventsDataset:
+    """Return one version of a dataset of order-book events."""
+    return _events(reads.store_url(), name, version)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Opening the dataset")
+def _events(url: str, name: str, version: str) -> EventsDataset:
+    from datasets.catalog import open_events
+    from datasets.store import open_store
+
+    return open_events(f"{name}@{version}", open_store(url))

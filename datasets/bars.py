@@ -21,6 +21,7 @@ from datasets.columns import BarColumns
 from datasets.manifest import Manifest, StoredObject, VerifiedObjects, canonical
 from datasets.schema import BarsMeta
 from datasets.store import Store
+from datasets.versions import read_manifest
 from quantbot.errors import CorruptError, DataError, NotFoundError, TooLargeError
 from quantbot.market import BAR_FIELDS, Bars, Floats, Nanoseconds, Panel
 from quantbot.parameters import nearest
@@ -339,22 +340,15 @@ def version_of(columns: Mapping[str, BarColumns], meta: BarsMeta) -> str:
 
 def read_version(root: Store, name: str, version: str) -> Dataset:
     """Return one version by its 64 hex digits, or raise `NotFoundError` where it isn't (or is half written)."""
-    references.check_name(name)
-    key = f"{references.version_folder(name, references.check_version(version))}/{references.MANIFEST}"
-    try:
-        data = root.get(key)
-    except NotFoundError:
-        raise NotFoundError(f"there is no version {version[:12]} of dataset {name!r} in {root.url}") from None
-    place = f"dataset {name}@{version[:12]}: {key} in {root.url}"
-    manifest = Manifest.from_bytes(data, place)
-    head = manifest.head
-    if head.get("schema") != schema.SCHEMA or head.get("kind") != KIND:
-        raise DataError(
-            f"{place} is {head.get('kind')!r} of schema {head.get('schema')!r}; "
-            f"this version of QuantBot reads {KIND!r} of schema {schema.SCHEMA}"
-        )
-    found = _version(head["assets"], BarsMeta.from_dict(head["meta"]))
+    return read_bars(root, name, version, read_manifest(root, name, version, (KIND,)))
+
+
+def read_bars(root: Store, name: str, version: str, manifest: Manifest) -> Dataset:
+    """Return the dataset of a manifest, or raise `CorruptError` where it belongs to another version."""
+    found = _version(manifest.head["assets"], BarsMeta.from_dict(manifest.head["meta"]))
     if found != version:
+        key = f"{references.version_folder(name, version)}/{references.MANIFEST}"
+        place = f"dataset {name}@{version[:12]}: {key} in {root.url}"
         raise CorruptError(f"{place} belongs to another version: expected {version}, found {found}")
     return Dataset(root, name, version, manifest)
 

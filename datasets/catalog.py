@@ -11,11 +11,23 @@ from dataclasses import dataclass
 
 from datasets import references
 from datasets.bars import Dataset, read_version
+from datasets.events import EventsDataset
 from datasets.store import Store, open_store
-from quantbot.errors import InputError, NotFoundError
+from datasets.versions import read_any
+from quantbot.errors import DataError, InputError, NotFoundError
 from quantbot.parameters import nearest
 
-__all__ = ["Catalog", "Entry", "Version", "dataset_url", "open_dataset", "open_version", "split_reference"]
+__all__ = [
+    "Catalog",
+    "Entry",
+    "Version",
+    "dataset_url",
+    "open_any",
+    "open_dataset",
+    "open_events",
+    "open_version",
+    "split_reference",
+]
 
 _PREFIX = re.compile(r"[0-9a-f]{1,64}")
 
@@ -117,8 +129,12 @@ class Catalog:
         raise NotFoundError(f"{name!r} has no version {beginning!r} in {self.root.url}; it has {shown}")
 
     def open(self, reference: str) -> Dataset:
-        """Return the dataset that `reference` names in this store."""
+        """Return the dataset of bars that `reference` names in this store."""
         return read_version(self.root, *self.resolve(reference))
+
+    def open_any(self, reference: str) -> Dataset | EventsDataset:
+        """Return the dataset that `reference` names in this store, of whatever kind."""
+        return read_any(self.root, *self.resolve(reference))
 
     def entries(self) -> list[Entry]:
         """Return one line a name, sorted; a dataset that can't be opened says why in its line."""
@@ -131,7 +147,7 @@ class Catalog:
             return Entry(name, "", 0, 0, problem=str(error))
         about = (name, versions[0].version, versions[0].created_ns, len(versions))
         try:
-            dataset = read_version(self.root, name, versions[0].version)
+            dataset = read_any(self.root, name, versions[0].version)
             meta = dataset.meta
         except (NotFoundError, InputError, RuntimeError) as error:
             return Entry(*about, problem=str(error))
@@ -157,7 +173,7 @@ class Catalog:
 
 
 def open_dataset(reference: str, root: Store) -> Dataset:
-    """Return the dataset that `reference` names: in `root`, or where its own URL says.
+    """Return the dataset of bars that `reference` names: in `root`, or where its own URL says.
 
     Parameters
     ----------
@@ -166,6 +182,20 @@ def open_dataset(reference: str, root: Store) -> Dataset:
     """
     at, name = split_reference(reference)
     return Catalog(root if at is None else open_store(at)).open(name)
+
+
+def open_any(reference: str, root: Store) -> Dataset | EventsDataset:
+    """Return the dataset that `reference` names, of whatever kind; otherwise as `open_dataset`."""
+    at, name = split_reference(reference)
+    return Catalog(root if at is None else open_store(at)).open_any(name)
+
+
+def open_events(reference: str, root: Store) -> EventsDataset:
+    """Return the dataset of events that `reference` names, or raise `DataError` where it has something else."""
+    dataset = open_any(reference, root)
+    if not isinstance(dataset, EventsDataset):
+        raise DataError(f"{reference} has {dataset.kind}; events are needed here")
+    return dataset
 
 
 def open_version(root_url: str, name: str, version: str) -> Dataset:

@@ -78,7 +78,8 @@ class QualityReport:
     Attributes
     ----------
     assets
-        Symbol -> ``n_bars``, ``first_ns``, ``last_ns`` (ends of bars, UTC) and the count of every rule.
+        Symbol -> ``n_bars`` (or ``n_events``), ``first_ns``, ``last_ns`` (ends of bars, UTC) and the
+        count of every rule.
     findings
         What was found at least once, the gravest first within an asset.
 
@@ -100,7 +101,12 @@ class QualityReport:
     @property
     def n_bars(self) -> int:
         """Bars of all assets."""
-        return sum(counts["n_bars"] for counts in self.assets.values())
+        return sum(counts.get("n_bars", 0) for counts in self.assets.values())
+
+    @property
+    def n_events(self) -> int:
+        """Order-book events of all assets."""
+        return sum(counts.get("n_events", 0) for counts in self.assets.values())
 
     def count(self, severity: Severity) -> int:
         """Return the number of findings of a severity."""
@@ -117,8 +123,9 @@ class QualityReport:
     def summary(self, n_lines: int = 20) -> list[str]:
         """Give the report as lines for a terminal: one of totals, then the gravest findings."""
         worst = sorted(self.findings, key=lambda finding: _RANK[finding.severity])
+        rows = f"{self.n_events:,} events" if self.n_events else f"{self.n_bars:,} bars"
         head = (
-            f"{self.n_bars:,} bars of {_plural(len(self.assets), 'asset')}: {_plural(self.count('error'), 'error')}, "
+            f"{rows} of {_plural(len(self.assets), 'asset')}: {_plural(self.count('error'), 'error')}, "
             f"{_plural(self.count('warning'), 'warning')}, {_plural(self.count('info'), 'remark')}"
         )
         lines = [head, *(str(finding) for finding in worst[:n_lines])]

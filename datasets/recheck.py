@@ -13,19 +13,26 @@ from datasets.schema import BarsMeta
 
 if TYPE_CHECKING:
     from datasets.bars import Dataset
+    from datasets.events import EventsDataset
 
 
-def recheck(dataset: Dataset) -> QualityReport:
-    """Return the findings in the bars as they are stored now, one asset read at a time.
+def recheck(dataset: Dataset | EventsDataset) -> QualityReport:
+    """Return the findings in a dataset as it is stored now, one asset of bars or one block of events at a time.
 
-    Repairs were made on the raw rows, so they stand in the stored report alone. Where the dataset has a calendar and
-    the extra `calendars` isn't installed, gaps are told from nights by the local date.
+    Events are applied to a book again, and the report is of what did not fit. Repairs of bars were made on the raw
+    rows, so they stand in the stored report alone. Where bars have a calendar and the extra `calendars` isn't
+    installed, gaps are told from nights by the local date.
 
     Raises
     ------
     CorruptError
         If stored bars are not the bars that were written.
     """
+    from datasets.events import EventsDataset
+    from datasets.events_quality import check_events
+
+    if isinstance(dataset, EventsDataset):
+        return check_events(dataset)
     meta = dataset.meta
     interval = Interval.parse(meta.interval)
     sessions = _sessions(dataset, meta)

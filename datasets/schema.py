@@ -181,10 +181,10 @@ class BarsMeta:
 
     def _problems(self) -> list[str]:
         return [
-            _text_problem("title", self.title, required=True),
-            _text_problem("source", self.source),
-            _text_problem("license", self.license),
-            *(_text_problem("notes", text) for pair in self.notes.items() for text in pair),
+            text_problem("title", self.title, required=True),
+            text_problem("source", self.source),
+            text_problem("license", self.license),
+            *(text_problem("notes", text) for pair in self.notes.items() for text in pair),
             ""
             if isinstance(self.interval, str) and _INTERVAL.fullmatch(self.interval)
             else f"interval must look like 1min, 4h, 1d, 1w or 1mo, was {self.interval!r}",
@@ -196,8 +196,8 @@ class BarsMeta:
                 if not isinstance(value, str) or not _CURRENCY.fullmatch(value)
             ),
             *(_positive_problem("multiplier", value) for value in _each(self.multiplier)),
-            _zone_problem(self.zone),
-            _text_problem("calendar", self.calendar) if self.calendar is not None else "",
+            zone_problem(self.zone),
+            text_problem("calendar", self.calendar) if self.calendar is not None else "",
             "" if self.stamp in ("start", "end") else f"stamp must be start or end, was {self.stamp!r}",
         ]
 
@@ -206,7 +206,8 @@ def _each(value: object) -> list[Any]:
     return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
-def _text_problem(name: str, value: object, *, required: bool = False) -> str:
+def text_problem(name: str, value: object, *, required: bool = False) -> str:
+    """Say what is wrong with a text of a description, or nothing."""
     if not isinstance(value, str):
         return f"{name} must be text, was {value!r:.100}"
     if required and not value.strip():
@@ -228,7 +229,8 @@ def _positive_problem(name: str, value: object) -> str:
     return ""
 
 
-def _zone_problem(zone: object) -> str:
+def zone_problem(zone: object) -> str:
+    """Say what is wrong with a time zone, or nothing."""
     from zoneinfo import ZoneInfo
 
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from app.terminal import ExitCode
 if TYPE_CHECKING:
     from datasets.bars import Dataset
     from datasets.catalog import Entry
+    from datasets.events import EventsDataset
     from datasets.quality import QualityReport
 
 app = group("data", "List, show and check datasets.")
@@ -68,22 +69,24 @@ def show_entries(entries: Sequence[Entry], json: bool) -> None:
 )
 def show(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Show one dataset: where it comes from, its assets, and what its quality report found."""
-    from datasets.catalog import open_dataset
+    from datasets.catalog import open_any
 
-    show_dataset(open_dataset(name, open_root(store)), json)
+    show_dataset(open_any(name, open_root(store)), json)
 
 
-def show_dataset(dataset: Dataset, json: bool, **more: Any) -> None:
+def show_dataset(dataset: Dataset | EventsDataset, json: bool, **more: Any) -> None:
     """Print a dataset with its stored quality report; `more` goes to the top of the JSON document."""
+    from app.described import about, asset_rows, document
     from datasets.quality import QualityReport
 
     quality = dataset.quality
     if json:
-        terminal.print_json(more | _document(dataset) | {"quality": quality})
+        terminal.print_json(more | document(dataset) | {"quality": quality})
         return
-    terminal.print_table(("", ""), _about(dataset), header=False)
+    terminal.print_table(("", ""), about(dataset), header=False)
     terminal.say("")
-    terminal.print_table(("asset", "bars", "first", "last"), _asset_rows(dataset), right=("bars",))
+    columns, rows = asset_rows(dataset)
+    terminal.print_table(columns, rows, right=("bars", "events"))
     show_quality(QualityReport.from_dict(quality))
 
 
@@ -97,17 +100,17 @@ def check(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) 
 
     Ends with exit code 3 when an object is damaged.
     """
-    from datasets.catalog import open_dataset
+    from datasets.catalog import open_any
     from datasets.recheck import recheck
 
-    dataset = open_dataset(name, open_root(store))
+    dataset = open_any(name, open_root(store))
     with terminal.busy(f"checking {dataset.name}"):
         damage = dataset.damage()
         quality = None if damage else recheck(dataset)
     n_objects = len(dataset.manifest.objects)
     if json:
-        document = {"name": dataset.name, "version": dataset.version, "n_objects": n_objects, "damage": damage}
-        terminal.print_json(document | {"quality": None if quality is None else quality.to_dict()})
+        found = {"name": dataset.name, "version": dataset.version, "n_objects": n_objects, "damage": damage}
+        terminal.print_json(found | {"quality": None if quality is None else quality.to_dict()})
     else:
         for line in damage:
             terminal.say(line)
@@ -124,52 +127,6 @@ def check(name: Reference, store: StoreUrl = DEFAULT_STORE, json: Json = False) 
 def show_quality(report: QualityReport) -> None:
     """Print what a quality report found, the gravest first."""
     terminal.say("\nquality: " + "\n  ".join(report.summary()))
-
-
-def _document(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "version": dataset.version,
-        "kind": dataset.kind,
-        "url": dataset.url,
-        "meta": dataset.meta.to_dict(),
-        "n_times": dataset.n_times,
-        "start_ns": dataset.start_ns,
-        "end_ns": dataset.end_ns,
-        "assets": [
-            {"symbol": asset, "n_bars": dataset.n_bars(asset), "start_ns": first, "end_ns": last}
-            for asset in dataset.assets
-            for first, last in [dataset.span(asset)]
-        ],
-    }
-
-
-def _about(dataset: Dataset) -> list[tuple[str, str]]:
-    from app import format as fmt
-
-    meta = dataset.meta
-    currency = meta.currency if isinstance(meta.currency, str) else ", ".join(sorted(set(meta.currency.values())))
-    about = {
-        "dataset": f"{dataset.name}@{fmt.short(dataset.version)}",
-        "title": f"{meta.title}{' (synthetic: drawn, not observed)' if meta.synthetic else ''}",
-        "source": meta.source,
-        "licence": meta.license,
-        "bars": f"{meta.interval}, stamped at their end in UTC (raw: at their {meta.stamp}); zone {meta.zone}",
-        "calendar": f"{meta.calendar or 'none'}, {meta.periods_per_year:g} bars a year",
-        "currency": currency,
-        **meta.notes,
-    }
-    return [(name, text) for name, text in about.items() if text]
-
-
-def _asset_rows(dataset: Dataset) -> Iterable[tuple[str, str, str, str]]:
-    from app import format as fmt
-
-    for asset in dataset.assets[:50]:
-        first, last = dataset.span(asset)
-        yield asset, fmt.count(dataset.n_bars(asset)), fmt.instant(first), fmt.instant(last)
-    if len(dataset.assets) > 50:
-        yield f"and {len(dataset.assets) - 50} more", "", "", ""
 
 
 def _few(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import streamlit as st
 from app import format as fmt
 from app import reads
 from app.figures.bars import bars_chart, bars_per_candle
-from app.views import _data_parts, _parts, _url
+from app.views import _data_events, _data_parts, _parts, _url
 
 if TYPE_CHECKING:
     from datasets.catalog import Entry
@@ -46,7 +46,10 @@ def page() -> None:
             entry = _url.choose(
                 "Dataset", usable, "dataset", view, default=usable[0], text=_named, code=_named, gone=gone
             )
-        _dataset(entry, view, (right, start, stop), gone)
+        if entry.kind == "events":
+            _data_events.show(entry, view, right, gone)
+        else:
+            _dataset(entry, view, (right, start, stop), gone)
     _parts.warnings(gone)
     _url.keep("data", view)
 

@@ -31,7 +31,7 @@ ENGINES = {"bars": "A strategy, asset by asset", "portfolio": "Weights of all as
 def page() -> None:
     """Show the form on the left, what it will cost on the right."""
     st.subheader("New sweep", anchor=False)
-    entries = [entry for entry in reads.catalogue() if not entry.problem]
+    entries = [entry for entry in reads.catalogue() if not entry.problem and entry.kind == "bars"]
     if not entries:
         _parts.empty("There is no dataset to sweep over yet.", "Data: how to bring one in", _url.DATA)
         return
