@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from quantbot.lazy import exports
 
 if TYPE_CHECKING:
+    from quantbot.book.depth import Depth, depth_between
     from quantbot.book.events import Action, BookInstrument, Events, EventsCheck, Flag
     from quantbot.book.rebuild import Book, Counts, Ladder, Snapshot, ladders
 
 _MODULES = {
+    "depth": ("Depth", "depth_between"),
     "events": ("Action", "BookInstrument", "Events", "EventsCheck", "Flag"),
     "rebuild": ("Book", "Counts", "Ladder", "Snapshot", "ladders"),
 }
@@ -19,11 +21,13 @@ __all__ = [
     "Book",
     "BookInstrument",
     "Counts",
+    "Depth",
     "Events",
     "EventsCheck",
     "Flag",
     "Ladder",
     "Snapshot",
+    "depth_between",
     "ladders",
 ]
 
