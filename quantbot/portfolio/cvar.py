@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from quantbot.errors import InputError
 from quantbot.market import Floats
 from quantbot.portfolio.constraints import Constraints, Limits, limits
-from quantbot.portfolio.kernels import OPTIMAL, certify, gradient, optimise, refactor
+from quantbot.portfolio.kernels import AT_LOWER, OPTIMAL, Tableau, certify, gradient, optimise, refactor
 from quantbot.portfolio.kernels_chain import beyond, violation
-from quantbot.portfolio.model import Model, Scenarios, build, violation_at
+from quantbot.portfolio.model import Model, Scenarios, build, start, violation_at
 
 GAP = 1e-9  # relative to the greater of 1 and the objective: what counts as certified
 FEASIBLE = 1e-10
@@ -31,6 +31,8 @@ _MANY = 10_000  # scenarios of which a sample tells first which are in the tail
 _SAMPLE = 4_000
 _KEPT = 1.5  # times the tail: scenarios that are looked at then
 _TIE = 1e-13
+_APART = 1e-9  # what losses of one size are pulled apart by where they tie too often
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _SECANTS = 200
 _NONE: Floats = np.empty(0)
 _RAISE = 1_000.0
@@ -372,7 +374,7 @@ def settle(model: Model) -> tuple[Status, tuple[str, ...]]:
     """Bring a model's vertex to the optimum; raise penalties that are not enough, and find what can't hold together."""
     t, n = model.tableau, len(model.names)
     for _ in range(_RAISES):
-        if optimise(t, _MOST_STEPS) != OPTIMAL:
+        if optimise(t, _most_steps(t)) != OPTIMAL and not _apart(model):
             return "failed", ()
         if not violated(model):
             return "optimal", ()
@@ -381,6 +383,27 @@ def settle(model: Model) -> tuple[Status, tuple[str, ...]]:
         gradient(t)
     conflict = conflicts(model)
     return ("infeasible", conflict) if conflict else ("failed", ())
+
+
+def _most_steps(t: Tableau) -> int:
+    """Return more steps than any problem takes that does not go round in circles."""
+    return 2_000 + 20 * len(t.costs)
+
+
+def _apart(model: Model) -> bool:
+    """Solve again with the scenarios' losses pulled apart by less than matters, and from there as they are.
+
+    Where all scenarios tie (no position at all is the best), steps of no length can go round and round. Which rows and
+    columns are priced right does not depend on the losses' sizes, so the vertex found apart is the best for them all.
+    """
+    t, n = model.tableau, len(model.names)
+    bounds = t.bounds.copy()
+    t.bounds[n:] += _APART * (1.0 + np.arange(len(bounds) - n) * _GOLDEN % 1.0)
+    t.place[t.place >= 0] = AT_LOWER
+    start(model)
+    found = optimise(t, _most_steps(t)) == OPTIMAL
+    t.bounds[:] = bounds
+    return found and refactor(t) and optimise(t, _most_steps(t)) == OPTIMAL
 
 
 def violated(model: Model) -> bool:

@@ -92,6 +92,18 @@ def test_part_of_the_scenarios__holds_a_tail_of_unlikely_ones(half_life: float) 
     assert abs(found.gap) < 1e-12
 
 
+@pytest.mark.parametrize(("n_assets", "n_scenarios", "beta"), [(45, 600, 0.9), (25, 200, 0.5), (37, 1_500, 0.9)])
+def test_no_position__is_found_to_be_the_best_although_all_scenarios_tie(
+    n_assets: int, n_scenarios: int, beta: float
+) -> None:
+    constraints = Constraints(lower=-0.5, upper=0.5, budget=0.0, gross=1.6)
+    for seed in range(4):
+        found = minimise_cvar(market(n_assets, n_scenarios, seed), beta=beta, constraints=constraints)
+        assert (found.status, found.method) == ("optimal", "active set")
+        assert found.weights == pytest.approx(np.zeros(n_assets), abs=1e-9)
+        assert abs(found.gap) < 1e-11
+
+
 def test_minimise__of_many_scenarios_is_what_their_losses_say() -> None:
     scenarios = market(20, 20_000)
     found = minimise_cvar(scenarios, beta=0.99)
