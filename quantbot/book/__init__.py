@@ -10,16 +10,19 @@ if TYPE_CHECKING:
     from quantbot.book.depth import Depth, depth_between
     from quantbot.book.events import Action, BookInstrument, Events, EventsCheck, Flag
     from quantbot.book.rebuild import Book, Counts, Ladder, Snapshot, ladders
+    from quantbot.book.session import BookSession
 
 _MODULES = {
     "depth": ("Depth", "depth_between"),
     "events": ("Action", "BookInstrument", "Events", "EventsCheck", "Flag"),
     "rebuild": ("Book", "Counts", "Ladder", "Snapshot", "ladders"),
+    "session": ("BookSession",),
 }
 __all__ = [
     "Action",
     "Book",
     "BookInstrument",
+    "BookSession",
     "Counts",
     "Depth",
     "Events",
