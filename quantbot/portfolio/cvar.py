@@ -26,7 +26,7 @@ from quantbot.portfolio.model import Model, Scenarios, build, start, violation_a
 GAP = 1e-9  # relative to the greater of 1 and the objective: what counts as certified
 FEASIBLE = 1e-10
 _MOST_STEPS = 100_000
-_FEW = 1_000  # scenarios that are all looked at from the first step on
+_SMALL = 5_000  # returns: of so few all scenarios are looked at from the first step on
 _MANY = 10_000  # scenarios of which a sample tells first which are in the tail
 _SAMPLE = 4_000
 _KEPT = 1.5  # times the tail: scenarios that are looked at then
@@ -286,7 +286,7 @@ class Problem:
         )
         n_scenarios, n_assets = self.scenarios.returns.shape
         n_kept = int(_KEPT * (1.0 - self.beta) * n_scenarios) + n_assets + 50
-        if n_scenarios < _FEW or 2 * n_kept > n_scenarios:
+        if self.scenarios.returns.size < _SMALL or 2 * n_kept > n_scenarios:
             model = build_with(near=near)
             return model, *settle(model)
         if near is not None:

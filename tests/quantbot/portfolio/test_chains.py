@@ -41,7 +41,7 @@ def test_frontier__is_what_each_target_gives_alone(options: dict[str, Any]) -> N
 def test_frontier__of_many_scenarios_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     scenarios = Scenarios.of(RETURNS)
     whole = efficient_frontier(scenarios, n_points=6)
-    monkeypatch.setattr(module, "_FEW", 10)
+    monkeypatch.setattr(module, "_SMALL", 10)
     monkeypatch.setattr("quantbot.portfolio.frontier._MOST_ROWS", 10)
     part = efficient_frontier(scenarios, n_points=6)
     assert part.cvar == pytest.approx(whole.cvar, abs=1e-12)

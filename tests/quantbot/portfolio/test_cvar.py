@@ -72,7 +72,7 @@ def test_minimise__agrees_with_the_linear_program_on_two_thousand_problems(oracl
 def test_part_of_the_scenarios__gives_what_all_give(
     oracles: ModuleType, monkeypatch: pytest.MonkeyPatch, many: int, first: int
 ) -> None:
-    monkeypatch.setattr(module, "_FEW", 10)
+    monkeypatch.setattr(module, "_SMALL", 10)
     monkeypatch.setattr(module, "_MANY", many)
     monkeypatch.setattr(module, "_SAMPLE", 10)
     monkeypatch.setattr(module, "_KEPT", 1.1)
