@@ -183,6 +183,20 @@ def instant(ts_ns: int, zone: str | None = None) -> str:
     return text
 
 
+def moment(ts_ns: int, *, date: bool = True) -> str:
+    """Write a moment in UTC to the nanosecond, digits in threes.
+
+    Examples
+    --------
+    >>> moment(1_340_285_400_004_241_176)
+    '2012-06-21 13:30:00.004 241 176'
+    """
+    whole = datetime.fromtimestamp(ts_ns // 10**9, UTC)
+    part = f"{ts_ns % 10**9:09d}"
+    text = f"{whole:%H:%M:%S}.{part[:3]} {part[3:6]} {part[6:]}"
+    return f"{whole:%Y-%m-%d} {text}" if date else text
+
+
 def day(ts_ns: int) -> str:
     """Write the UTC day of a moment: ``2001-01-02``."""
     return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%Y-%m-%d}"

@@ -20,6 +20,7 @@ PAGES = (
     ("new", "New sweep", ":material/add:", "What a sweep will cost, and whether it is allowed; then start it."),
     ("surface", "Surface", ":material/grid_on:", "Where a run's parameters are good."),
     ("trial", "Trial", ":material/show_chart:", "How one point earned its numbers."),
+    ("book", "Book", ":material/layers:", "What the order book looked like at a moment, and why a fill happened."),
     ("risk", "Risk", ":material/shield:", "What can hurt a portfolio, and where that comes from."),
     (
         "compare",

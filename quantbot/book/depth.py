@@ -256,5 +256,5 @@ def _range(best: NDArray[np.float64], n_rows: int) -> tuple[int, int]:
     if not known.size:
         return 0, n_rows - 1
     low, high = int(known.min()), int(known.max())
-    around = max((high - low) // 3, (n_rows - (high - low + 1)) // 2 if high - low < n_rows else 0, 2)
+    around = max((high - low) // 3, (min(n_rows, 40) - (high - low + 1)) // 2, 2)
     return low - around, high + around

@@ -1,0 +1,274 @@
+"""A book through time: depth as a map with logarithmic colour, best prices, trades, own orders and fills; a ladder.
+
+Times are milliseconds (or what suits) from the moment that is looked at: a browser's double would round stamps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from app import format as fmt
+from app.figures import theme
+from quantbot.book import BookInstrument, Depth, Ladder
+
+UNITS = ((10**9, "s"), (10**6, "ms"), (10**3, "µs"))
+COLOURS = "Viridis"
+_SIDES = (
+    (1, "buys", theme.SKY, "circle"),
+    (-1, "sells", theme.ORANGE, "diamond"),
+    (0, "side unknown", theme.GREY, "x"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """What a trial did in the window.
+
+    Attributes
+    ----------
+    orders
+        Columns of equal length: `start_ns`, `end_ns` (rested at the exchange from, until), `price_ticks`, `side`.
+    fills
+        Columns of equal length: `ts_ns`, `price_ticks`, `lots`, `side`, `maker`, `reason` (text).
+    queue
+        Columns of equal length: `start_ns`, `end_ns`, `side`, `low`, `ahead`, `high`: lots ahead of an order of ours,
+        as the model takes it, and what may be at least and at most.
+    """
+
+    orders: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    fills: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    queue: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def unit_of(span_ns: int) -> tuple[int, str]:
+    """Return the unit of time that suits a window: nanoseconds of one, and its sign.
+
+    Examples
+    --------
+    >>> unit_of(60 * 10**9), unit_of(10**8)
+    ((1000000000, 's'), (1000000, 'ms'))
+    """
+    return next(((ns, sign) for ns, sign in UNITS if span_ns >= 2 * ns), UNITS[-1])
+
+
+def depth_chart(seen: Depth, instrument: BookInstrument, at_ns: int, own: Own | None = None) -> go.Figure:
+    """Draw the picture of a window around a moment; with `own`, what a trial did in it."""
+    strip = own is not None and bool(own.queue)
+    figure = make_subplots(
+        rows=2 if strip else 1, cols=1, shared_xaxes=True, vertical_spacing=0.04,
+        row_heights=[0.78, 0.22] if strip else [1.0],
+    )  # fmt: skip
+    end_ns = int(seen.ends_ns[-1])
+    unit, sign = unit_of(end_ns - seen.start_ns)
+    axis = _Axis(at_ns, unit, instrument.tick_size)
+    figure.add_trace(_map(seen, axis), row=1, col=1)
+    for ticks, name, colour, dash in (
+        (seen.ask_ticks, "best ask", theme.VERMILLION, "solid"), (seen.bid_ticks, "best bid", theme.BLUE, "solid"),
+    ):  # fmt: skip
+        for ink, width, shown in (("white", 4, False), (colour, 2, True)):  # twice: one alone vanishes on the map
+            figure.add_trace(
+                go.Scatter(
+                    x=axis.x(seen.ends_ns), y=axis.y(ticks), name=name, legendgroup=name, showlegend=shown,
+                    mode="lines", line={"color": ink, "width": width, "dash": dash, "shape": "vh"}, hoverinfo="skip",
+                ), row=1, col=1,
+            )  # fmt: skip
+    _trades(figure, seen, axis)
+    if own is not None:
+        _orders(figure, seen, axis, own)
+        _fills(figure, axis, own)
+        if strip:
+            _queue(figure, axis, own)
+    theme.base(figure, height=640 if strip else 540, top=40, bottom=46)
+    low, high = (seen.low_ticks - 0.5) * instrument.tick_size, (seen.high_ticks + 0.5) * instrument.tick_size
+    figure.update_yaxes(title_text=f"price ({instrument.currency})", range=[low, high], showgrid=False, row=1, col=1)
+    ends = [(seen.start_ns - at_ns) / unit, (end_ns - at_ns) / unit]
+    figure.update_xaxes(range=ends, showgrid=False)
+    figure.update_xaxes(title_text=f"{sign} from {fmt.moment(at_ns)}", row=2 if strip else 1, col=1)
+    figure.add_vline(x=0, line={"color": theme.GREY, "width": 1.5, "dash": "dot"})
+    figure.update_layout(hovermode="closest", clickmode="event+select", dragmode=False)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Times and prices as a browser gets them: short floats."""
+
+    at_ns: int
+    unit: int
+    tick_size: float
+
+    def x(self, ts_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.round((ts_ns - self.at_ns) / self.unit, 6)
+
+    def y(self, ticks: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(ticks, np.float64) * self.tick_size
+
+
+def _map(seen: Depth, axis: _Axis) -> go.Heatmap:
+    """Lots by column and row; the colour is their logarithm, the tip has the number."""
+    lots = np.ascontiguousarray(seen.lots.T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        colour = np.where(lots > 0, np.log10(lots), np.nan).astype(np.float32)
+    known = colour[np.isfinite(colour)]
+    low, high = (0.0, 1.0) if not known.size else (float(np.quantile(known, 0.02)), float(np.quantile(known, 0.98)))
+    high = max(high, low + 0.3)
+    ticks = np.arange(np.ceil(low), np.floor(high) + 1)
+    if ticks.size < 2:
+        ticks = np.array([low, high])
+    n_columns = seen.lots.shape[0]
+    end = (int(seen.ends_ns[-1]) - axis.at_ns) / axis.unit
+    width = (int(seen.ends_ns[-1]) - seen.start_ns) / axis.unit / n_columns
+    return go.Heatmap(
+        z=colour, x0=end - width * (n_columns - 0.5), dx=width,
+        y0=(seen.low_ticks + (seen.row_ticks - 1) / 2) * axis.tick_size, dy=seen.row_ticks * axis.tick_size,
+        zmin=low, zmax=high, colorscale=COLOURS, customdata=lots.astype(np.int32), name="depth",
+        hovertemplate="%{y:.6~g}: %{customdata} lots<extra></extra>", hoverongaps=False,
+        colorbar={"title": {"text": "lots"}, "tickvals": ticks.tolist(), "thickness": 12,
+                  "ticktext": [fmt.count(round(10**tick)) for tick in ticks.tolist()]},
+    )  # fmt: skip
+
+
+def _trades(figure: go.Figure, seen: Depth, axis: _Axis) -> None:
+    largest = max(int(seen.trade_lots.max(initial=1)), 1)
+    size = 5 + (11 if len(seen.trade_ns) < 100 else 5) * np.sqrt(seen.trade_lots / largest)
+    for side, name, colour, symbol in _SIDES:
+        here = seen.trade_side == side
+        if not here.any():
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=axis.x(seen.trade_ns[here]), y=axis.y(seen.trade_ticks[here]), mode="markers", name=f"trades: {name}",
+                marker={"color": colour, "symbol": symbol, "size": np.round(size[here], 1),
+                        "line": {"color": "black", "width": 1}},
+                customdata=[[str(ts), lots] for ts, lots in
+                            zip(seen.trade_ns[here].tolist(), seen.trade_lots[here].tolist(), strict=True)],
+                hovertemplate="trade of %{customdata[1]} at %{y}<extra></extra>",
+            ), row=1, col=1,
+        )  # fmt: skip
+
+
+def _orders(figure: go.Figure, seen: Depth, axis: _Axis, own: Own) -> None:
+    """Draw own resting orders as thick lines, cut at the window's ends."""
+    if not own.orders:
+        return
+    begins, ends = own.orders["start_ns"], own.orders["end_ns"]
+    within = (begins < seen.ends_ns[-1]) & (ends > seen.start_ns)
+    for side, name, colour in ((1, "own bids", theme.GREEN), (-1, "own asks", theme.PURPLE)):
+        here = within & (own.orders["side"] == side)
+        if not here.any():
+            continue
+        x = np.full((int(here.sum()), 3), np.nan)
+        x[:, 0] = axis.x(np.maximum(begins[here], seen.start_ns))
+        x[:, 1] = axis.x(np.minimum(ends[here], seen.ends_ns[-1]))
+        y = np.repeat(axis.y(own.orders["price_ticks"][here]), 3)
+        for ink, width, shown in (("white", 8, False), (colour, 5, True)):
+            figure.add_trace(
+                go.Scatter(x=x.ravel(), y=y, mode="lines", name=name, legendgroup=name, showlegend=shown,
+                           line={"color": ink, "width": width}, hoverinfo="skip"), row=1, col=1,
+            )  # fmt: skip
+
+
+def _fills(figure: go.Figure, axis: _Axis, own: Own) -> None:
+    if not own.fills:
+        return
+    for side, name, symbol in ((1, "own buys", "triangle-up-open"), (-1, "own sells", "triangle-down-open")):
+        here = own.fills["side"] == side
+        if not here.any():
+            continue
+        x, y = axis.x(own.fills["ts_ns"][here]).tolist(), axis.y(own.fills["price_ticks"][here]).tolist()
+        for trace in theme.outlined(x, y, name, symbol, size=17):
+            figure.add_trace(trace, row=1, col=1)
+        told = [
+            [str(ts), lots, "maker" if maker else "taker", reason]
+            for ts, lots, maker, reason in zip(
+                *(own.fills[each][here].tolist() for each in ("ts_ns", "lots", "maker", "reason")), strict=True
+            )
+        ]
+        figure.add_trace(  # what is hovered and clicked
+            go.Scatter(
+                x=x, y=y, mode="markers", marker={"size": 18, "opacity": 0}, name=name, showlegend=False,
+                customdata=told,
+                hovertemplate="own fill of %{customdata[1]} at %{y}: %{customdata[2]}, %{customdata[3]}<extra></extra>",
+            ), row=1, col=1,
+        )  # fmt: skip
+
+
+def _queue(figure: go.Figure, axis: _Axis, own: Own) -> None:
+    """Draw what is ahead of own orders: the model's number as a line, its bounds as a band where it guesses."""
+    queue = own.queue
+    for side, name, colour in ((1, "ahead of bids", theme.GREEN), (-1, "ahead of asks", theme.PURPLE)):
+        here = queue["side"] == side
+        if not here.any():
+            continue
+        x = np.full((int(here.sum()), 3), np.nan)
+        x[:, 0], x[:, 1] = axis.x(queue["start_ns"][here]), axis.x(queue["end_ns"][here])
+        for values, dash, width, shown in (
+            ("low", "dot", 1, False),
+            ("high", "dot", 1, False),
+            ("ahead", "solid", 2.5, True),
+        ):
+            if values != "ahead" and np.array_equal(queue[values][here], queue["ahead"][here]):
+                continue
+            figure.add_trace(
+                go.Scatter(x=x.ravel(), y=np.repeat(queue[values][here].astype(np.float64), 3), mode="lines", name=name,
+                           legendgroup=name, showlegend=shown, line={"color": colour, "width": width, "dash": dash}),
+                row=2, col=1,
+            )  # fmt: skip
+    figure.update_yaxes(title_text="lots ahead", rangemode="tozero", row=2, col=1)
+
+
+def ladder_chart(ladder: Ladder, instrument: BookInstrument) -> go.Figure:
+    """Draw the best levels as bars, asks above bids, at their prices; empty levels between them stay empty."""
+    figure = go.Figure()
+    for ticks, lots, orders, name, colour in (
+        (ladder.ask_ticks, ladder.ask_lots, ladder.ask_orders, "asks", theme.VERMILLION),
+        (ladder.bid_ticks, ladder.bid_lots, ladder.bid_orders, "bids", theme.BLUE),
+    ):
+        by_order = instrument.kind == "by_order"
+        prices = [price_text(tick, instrument) for tick in ticks.tolist()]
+        tip = "%{y}: %{x} lots" + (" in %{customdata} orders" if by_order else "") + "<extra></extra>"
+        figure.add_bar(
+            y=prices, x=lots, orientation="h", name=name, marker={"color": colour, "line": {"width": 0}},
+            customdata=orders if by_order else None, hovertemplate=tip, textposition="auto",
+            text=[fmt.count(each) for each in lots.tolist()],
+        )  # fmt: skip
+    shown = sorted({*ladder.ask_ticks.tolist(), *ladder.bid_ticks.tolist()})
+    theme.base(figure, height=540, left=72, top=40, bottom=46)
+    figure.update_yaxes(type="category", categoryorder="array", fixedrange=True,
+                        categoryarray=[price_text(tick, instrument) for tick in shown])  # fmt: skip
+    figure.update_xaxes(title_text="lots", fixedrange=True, rangemode="tozero")
+    figure.update_layout(bargap=0.15, barmode="overlay")
+    return figure
+
+
+def price_text(tick: int, instrument: BookInstrument) -> str:
+    """Write a price with the decimals of its tick.
+
+    Examples
+    --------
+    >>> [price_text(tick, BookInstrument("X", 0.25, 1.0, "by_order")) for tick in (5853, -3)]
+    ['1463.25', '-0.75']
+    """
+    size = f"{instrument.tick_size:.12f}".rstrip("0")
+    return f"{tick * instrument.tick_size:.{len(size.partition('.')[2])}f}"
+
+
+def depth_alt(seen: Depth, instrument: BookInstrument) -> str:
+    """Say in words what the picture shows."""
+    known = np.isfinite(seen.bid_ticks) & np.isfinite(seen.ask_ticks)
+    if not known.any():
+        return f"Depth of {instrument.symbol}: no book with both sides in this window"
+    middle = 0.5 * (seen.bid_ticks[known] + seen.ask_ticks[known])
+    ends = [price_text(round(each), instrument) for each in (middle[0], middle[-1])]
+    spread = fmt.count(round(float(np.median(seen.ask_ticks[known] - seen.bid_ticks[known]))))
+    return (
+        f"Depth of {instrument.symbol}: the middle goes from {ends[0]} to {ends[1]}, the usual spread is {spread}"
+        f" ticks, {fmt.plural(seen.n_events, 'event')}, {fmt.plural(seen.n_trades, 'trade')}"
+    )

@@ -1,0 +1,48 @@
+"""What the Book page reads: sessions of events at a moment; cached like everything in `app.reads`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import reads, reads_data
+
+if TYPE_CHECKING:
+    from datasets.catalog import Entry
+    from datasets.moments import Look, Moments
+    from quantbot.book.depth import Clock
+
+Place = tuple[str, str, str, str]  # dataset, version, asset, session
+
+
+def entries() -> list[Entry]:
+    """Return the datasets of order-book events, one line each."""
+    return [entry for entry in reads.catalogue() if entry.kind == "events" and not entry.problem]
+
+
+def sessions(name: str, version: str, asset: str) -> tuple[str, ...]:
+    """Return the sessions of an instrument."""
+    return reads_data.events(name, version).sessions(asset)
+
+
+def moments(place: Place) -> Moments:
+    """Return a session; the last few keep what they decoded."""
+    return _moments(reads.store_url(), *place)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Opening the session")
+def _moments(url: str, name: str, version: str, asset: str, session: str) -> Moments:
+    from datasets.moments import Moments
+
+    return Moments(reads_data.events(name, version), asset, session)
+
+
+def look(place: Place, ts_ns: int, span_ns: int, clock: Clock) -> Look:
+    """Return what there is to see of a session at a moment."""
+    return _look(reads.store_url(), place, ts_ns, span_ns, clock)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Rebuilding the book")
+def _look(url: str, place: Place, ts_ns: int, span_ns: int, clock: Clock) -> Look:
+    return _moments(url, *place).look(ts_ns, span_ns, clock)
