@@ -39,6 +39,9 @@ bench-cvar: .venv/.extras-dev bench/.env-cvar/.installed
 bench-portfolio: .venv/.extras-dev bench/.env-vectorbt/.installed
 	.venv/bin/python bench/portfolio.py --peer-python bench/.env-vectorbt/bin/python
 
+bench-book: .venv/.extras-dev bench/.env-hftbacktest/.installed
+	.venv/bin/python bench/book_parity.py --peer-python bench/.env-hftbacktest/bin/python
+
 bench/.env-%/.installed: bench/requirements-%.txt .venv/.extras-dev
 	.venv/bin/uv venv --quiet --allow-existing bench/.env-$*
 	.venv/bin/uv pip install --quiet --python bench/.env-$*/bin/python -r $<

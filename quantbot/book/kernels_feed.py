@@ -1,0 +1,121 @@
+"""The book as received: what a strategy may look at, brought up to date when somebody looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quantbot.book.events import Action, Flag
+from quantbot.book.kernels_market import touch
+from quantbot.book.kernels_memory import put, resolved_at, sizes
+from quantbot.book.layout import NO_ASK, NO_BID
+from quantbot.kernels import jit
+
+SET, TRADE, CLEAR, EXECUTE = int(Action.SET), int(Action.TRADE), int(Action.CLEAR), int(Action.EXECUTE)
+SNAPSHOT, HIDDEN = int(Flag.SNAPSHOT), int(Flag.HIDDEN)
+
+
+@jit
+def clear_side(book: Any, side: int, base: int, n_ticks: int) -> None:
+    """Empty one side of a book."""
+    if side > 0 and book.low_bid < NO_ASK:
+        for t in range(book.low_bid - base, n_ticks):
+            sizes(book, t).bid = 0
+        book.best_bid = NO_BID
+        book.low_bid = NO_ASK
+    elif side < 0 and book.high_ask > NO_BID:
+        for t in range(book.high_ask - base + 1):
+            sizes(book, t).ask = 0
+        book.best_ask = NO_ASK
+        book.high_ask = NO_BID
+
+
+@jit
+def receive(
+    st: Any, feed: Any, ts_received: Any, action: Any, side: Any, price: Any, size: Any, flags: Any, until: int,
+    most: int,
+) -> None:  # fmt: skip
+    """Apply what was received by `until`, at most `most` events, to one feed's book."""
+    at, n, base = feed.at, ts_received.shape[0], st.base
+    latest = until - feed.extra
+    stop = min(n, at + most)
+    while at < stop and ts_received[at] <= latest:
+        act = action[at]
+        if act == SET:
+            tick, lots = price[at], size[at]
+            t = tick - base
+            if 0 <= t < st.n_ticks:
+                if side[at] > 0:
+                    sizes(feed, t).bid = lots
+                    feed.changed |= tick >= feed.best_bid
+                else:
+                    sizes(feed, t).ask = lots
+                    feed.changed |= tick <= feed.best_ask
+                touch(feed, base, side[at], tick, lots)
+        elif act == CLEAR:
+            if side[at] >= 0:
+                clear_side(feed, 1, base, st.n_ticks)
+            if side[at] <= 0:
+                clear_side(feed, -1, base, st.n_ticks)
+            feed.changed = 1
+        elif st.by_order:
+            row = resolved_at(st, at)
+            for half in range(2):
+                tick = row.tick if half == 0 else row.tick2
+                change = row.lots if half == 0 else row.lots2
+                t = tick - base
+                if change != 0 and 0 <= t < st.n_ticks:
+                    if row.side > 0:
+                        sizes(feed, t).bid += change
+                        feed.changed |= tick >= feed.best_bid
+                        touch(feed, base, 1, tick, sizes(feed, t).bid)
+                    else:
+                        sizes(feed, t).ask += change
+                        feed.changed |= tick <= feed.best_ask
+                        touch(feed, base, -1, tick, sizes(feed, t).ask)
+        traded = act == EXECUTE or (act == TRADE and (not st.by_order or flags[at] & HIDDEN != 0))
+        if traded and flags[at] & SNAPSHOT == 0:
+            aggressor = side[at] if act == TRADE else -side[at]
+            feed.trade_tick = price[at] if act == TRADE else resolved_at(st, at).tick
+            feed.trade_side = aggressor
+            feed.volume += size[at]
+            feed.buy_volume += size[at] if aggressor > 0 else 0
+            feed.sell_volume += size[at] if aggressor < 0 else 0
+            feed.trade_ns = ts_received[at]
+            feed.traded = 1
+        at += 1
+    feed.at = at
+
+
+@jit
+def look(st: Any, feed: Any, ts: int) -> None:
+    """Write what a strategy may see at `ts` into `view`."""
+    put(st.at_view, 0, ts)
+    put(st.at_view, 3, feed.best_bid)
+    put(st.at_view, 4, feed.best_ask)
+    base = st.base
+    put(st.at_view, 5, sizes(feed, feed.best_bid - base).bid if feed.best_bid > NO_BID else 0)
+    put(st.at_view, 6, sizes(feed, feed.best_ask - base).ask if feed.best_ask < NO_ASK else 0)
+    put(st.at_view, 7, feed.trade_tick)
+    put(st.at_view, 8, feed.trade_side)
+    put(st.at_view, 9, feed.volume)
+    put(st.at_view, 10, feed.buy_volume)
+    put(st.at_view, 11, feed.sell_volume)
+    if st.depth_levels > 0:
+        found, total = 0, 0
+        tick = feed.best_bid
+        while tick >= feed.low_bid and tick > NO_BID and found < st.depth_levels:
+            lots = sizes(feed, tick - base).bid
+            if lots > 0:
+                found += 1
+                total += lots
+            tick -= 1
+        put(st.at_view, 12, total)
+        found, total = 0, 0
+        tick = feed.best_ask
+        while tick <= feed.high_ask and tick < NO_ASK and found < st.depth_levels:
+            lots = sizes(feed, tick - base).ask
+            if lots > 0:
+                found += 1
+                total += lots
+            tick += 1
+        put(st.at_view, 13, total)

@@ -1,0 +1,203 @@
+"""One pass over the events of a book, on which many agents ride."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quantbot.book.events import Action, Flag
+from quantbot.book.kernels_agents import ask, hear
+from quantbot.book.kernels_arrivals import arrive, expire_all
+from quantbot.book.kernels_by_order import by_order_event
+from quantbot.book.kernels_feed import clear_side, look, receive
+from quantbot.book.kernels_heap import pop, ring_first, settle
+from quantbot.book.kernels_market import set_level, trade
+from quantbot.book.kernels_memory import feed_at, fill_at, group_at, message_at, timer_at, whole
+from quantbot.book.kernels_orders import forget_side
+from quantbot.book.kernels_samples import mark, sample
+from quantbot.book.layout import NEVER, Message, Status, Wake
+from quantbot.kernels import jit
+
+EXECUTE, TRADE, SET, CLEAR = int(Action.EXECUTE), int(Action.TRADE), int(Action.SET), int(Action.CLEAR)
+HALT, RESUME = int(Action.HALT), int(Action.RESUME)
+SNAPSHOT, LAST, GAP = int(Flag.SNAPSHOT), int(Flag.LAST), int(Flag.GAP)
+GROW, OUT_OF_WINDOW = int(Status.GROW), int(Status.OUT_OF_WINDOW)
+WAKE, ON_BOOK, ON_TRADE = int(Message.WAKE), int(Wake.BOOK), int(Wake.TRADE)
+ALL = NEVER // 2
+MESSAGE, TIMER, MARK, SAMPLE, FEED = 1, 2, 3, 4, 5  # what is due; a feed's number is added to the last
+
+
+@jit
+def replay(
+    ts_exchange: Any, ts_received: Any, action: Any, side: Any, price: Any, size: Any, identity: Any, flags: Any,
+    order_of: Any, n_until: int, final: bool, state: Any,
+) -> int:  # fmt: skip
+    """Step the events `state.k <= k < n_until` (in the exchange's order) and all that falls due between them.
+
+    With `final`, what is due up to `state.stop` follows. All state is behind `state`, so a day may come in any number
+    of parts. Return a `Status`: after GROW (the log of fills is full) and OUT_OF_WINDOW nothing is half done.
+    """
+    st = state[0]
+    permuted = order_of.shape[0] > 0
+    margin = st.n_fill_rows - st.n_agents * st.n_slots - 64
+    while True:
+        k = st.k
+        if k < n_until:
+            e = order_of[k] if permuted else k
+            ts = ts_exchange[e]
+            if ts < st.now:
+                st.late += 1
+                ts = st.now
+        elif final:
+            e = 0
+            ts = NEVER
+        else:
+            return 0
+        while ts > st.next_due:
+            if st.n_fills > margin:
+                return GROW
+            due, kind = next_due(st, ts_received)
+            st.next_due = due
+            if due >= ts:
+                break
+            st.next_due = due - 1  # look again
+            if kind == MESSAGE:
+                in_ring = ring_first(st)
+                row = message_at(st, st.n_half + st.ring_head if in_ring else 0)
+                o, what = row.order, row.kind
+                if in_ring:
+                    st.ring_head = (st.ring_head + 1) & (st.n_half - 1)
+                    st.ring_n -= 1
+                else:
+                    pop(st)
+                if what != WAKE:
+                    st.stamp += 1
+                    arrive(st, o, what, due)
+                elif due < st.stop:
+                    feed = feed_at(st, whole(st.at_feed_of, o))
+                    receive(st, feed, ts_received, action, side, price, size, flags, due, ALL)
+                    look(st, feed, due)
+                    ask(st, o, due)
+            elif kind == SAMPLE:
+                sample(st)
+                st.next_sample = due + st.sample_every
+            elif kind == MARK:
+                mark(st, due)
+            elif kind == TIMER:
+                timer = timer_at(st, 0)
+                group = group_at(st, timer.group)
+                feed = feed_at(st, group.feed)
+                timer.due += group.period
+                settle(st)
+                receive(st, feed, ts_received, action, side, price, size, flags, due, ALL)
+                look(st, feed, due)
+                ask_group(st, group, due)
+            else:
+                feed = feed_at(st, kind - FEED)
+                complete = flags[feed.at] & LAST
+                receive(st, feed, ts_received, action, side, price, size, flags, due, 1)
+                if complete:
+                    if due < st.stop and (
+                        ((st.wake & ON_BOOK) and feed.changed) or ((st.wake & ON_TRADE) and feed.traded)
+                    ):
+                        look(st, feed, due)
+                        for g in range(st.n_groups):
+                            if group_at(st, g).feed == kind - FEED:
+                                ask_group(st, group_at(st, g), due)
+                    feed.changed = 0
+                    feed.traded = 0
+        if k >= n_until:
+            break
+        if st.n_fills > margin:
+            return GROW
+        st.now = ts
+        st.k = k + 1
+        act = action[e]
+        if flags[e] & GAP:
+            st.gaps += 1
+            if st.on_gap_cancel:
+                expire_all(st, ts)
+        tick = price[e]
+        if act == SET:
+            t = tick - st.base
+            if 0 <= t < st.n_ticks:
+                set_level(st, side[e], tick, size[e], -1, ts)
+            elif size[e] > 0 and (tick > st.best_bid if side[e] > 0 else tick < st.best_ask):
+                st.k = k
+                return OUT_OF_WINDOW
+            else:
+                st.outside += 1
+        elif act == TRADE:
+            if st.by_order == 0 and not st.halted and flags[e] & SNAPSHOT == 0:
+                aggressor = side[e]
+                if aggressor == 0:
+                    st.unknown += 1
+                    aggressor = 1 if tick >= st.best_ask else (-1 if tick <= st.best_bid else 0)
+                if (aggressor < 0 and st.top_buy >= tick) or (aggressor > 0 and st.top_sell <= tick):
+                    trade(st, aggressor, tick, size[e], -1, ts)
+        elif act <= EXECUTE:
+            if by_order_event(st, e, act, side[e], tick, size[e], identity[e], ts):
+                st.k = k
+                return OUT_OF_WINDOW
+        else:
+            change_of_state(st, act, side[e], ts)
+    for a in range(st.n_agents):
+        hear(st, a, NEVER)
+    mark(st, NEVER)
+    st.now = st.stop
+    return 0
+
+
+@jit
+def next_due(st: Any, ts_received: Any) -> tuple[int, int]:
+    """Return (time, what) of what is due first.
+
+    If tied: an arrival, what was received, a wake-up, a mark, a sample. Nothing but arrivals is due after the end.
+    """
+    due, kind = NEVER, 0
+    if st.ring_n > 0 or st.heap_n > 0:
+        due, kind = message_at(st, st.n_half + st.ring_head if ring_first(st) else 0).due, MESSAGE
+    if st.eager:
+        for c in range(st.n_feeds):
+            feed = feed_at(st, c)
+            if feed.at < ts_received.shape[0]:
+                heard = ts_received[feed.at] + feed.extra
+                if heard < due and heard <= st.stop:
+                    due, kind = heard, FEED + c
+    if st.timers_n > 0 and timer_at(st, 0).due < due and timer_at(st, 0).due < st.stop:
+        due, kind = timer_at(st, 0).due, TIMER
+    for h in range(st.n_horizons):
+        at = whole(st.at_marked, h)
+        if at < st.n_fills:
+            ripe = fill_at(st, at).ts_ns + whole(st.at_horizons, h)
+            if ripe < due and ripe <= st.stop:
+                due, kind = ripe, MARK
+    if st.next_sample < due and st.next_sample <= st.stop:
+        due, kind = st.next_sample, SAMPLE
+    return due, kind
+
+
+@jit
+def ask_group(st: Any, group: Any, ts: int) -> None:
+    """Let every agent of a group decide."""
+    for m in range(group.first, group.first + group.n):
+        ask(st, whole(st.at_members, m), ts)
+
+
+@jit
+def change_of_state(st: Any, act: int, side: int, ts: int) -> None:
+    """Clear the book, halt or resume."""
+    if act == CLEAR:
+        st.clears += 1
+        if side >= 0:
+            clear_side(st, 1, st.base, st.n_ticks)
+        if side <= 0:
+            clear_side(st, -1, st.base, st.n_ticks)
+        if st.by_order:
+            forget_side(st, side)
+    elif act == HALT:
+        st.halts += 1
+        st.halted = 1
+    elif act == RESUME:
+        st.halted = 0
+    if st.on_gap_cancel and act != RESUME:
+        expire_all(st, ts)
