@@ -72,6 +72,10 @@ class SessionCheck:
         first = self.counts["first_ns"] if n else int(received[0])
         self.counts |= {"n_events": n + len(events), "first_ns": first, "last_ns": int(received[-1])}
 
+    def forget_book(self) -> None:
+        """Free the book's memory: no event follows."""
+        self.book = Book(self.book.instrument, window_ticks=64)
+
     def findings(self) -> list[Finding]:
         """Return what was found at least once."""
         return [

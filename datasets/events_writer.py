@@ -87,6 +87,7 @@ class EventsWriter:
         self._base = root.child(references.folder(name))
         self._target: RecordingZarr | None = None
         self._open: dict[tuple[str, str], _SessionWriter] = {}
+        self._closed: dict[tuple[str, str], _Closed] = {}
         self._done = False
 
     def add(self, events: Events) -> None:
@@ -105,14 +106,24 @@ class EventsWriter:
             raise DataError(f"{key[0]} was {session.instrument}, now is {events.instrument}")
         session.add(events)
 
+    def close_sessions(self) -> None:
+        """Write what the open sessions still hold, and free their memory: nothing can be added to them any more."""
+        for key, session in self._open.items():
+            about = session.finish()
+            session.check.forget_book()
+            self._closed[key] = _Closed(session.instrument, about, session.check)
+        self._open.clear()
+
     def finish(self, remarks: tuple[Finding, ...] = ()) -> Written:
         """Write what is left, the report and the manifest, and point the name to the version."""
-        if not self._open:
+        self.close_sessions()
+        if not self._closed:
             raise DataError(f"{self.name}: there is no event to write")
-        sessions = [session.finish() for session in self._open.values()]
-        assets = [_asset(symbol, instrument, sessions) for symbol, instrument in sorted(self._instruments().items())]
+        instruments = {symbol: each.instrument for (symbol, _), each in self._closed.items()}
+        sessions = [(symbol, each.about) for (symbol, _), each in self._closed.items()]
+        assets = [_asset(symbol, instrument, sessions) for symbol, instrument in sorted(instruments.items())]
         version = version_of(assets, self.meta)
-        report = self._report(remarks)
+        report = report_of([each.check for _, each in sorted(self._closed.items(), key=lambda pair: pair[0])], remarks)
         created = self._commit(version, assets, report)
         self._done = True
         references.point(self.root, self.name, version)
@@ -147,9 +158,6 @@ class EventsWriter:
             self._remove()  # the same events are there already, written by an earlier attempt
         return created
 
-    def _instruments(self) -> dict[str, BookInstrument]:
-        return {symbol: session.instrument for (symbol, _), session in self._open.items()}
-
     def _remove(self) -> None:
         for key in self._base.list(f"{self._folder}/"):
             with contextlib.suppress(OSError):  # what remains is in a folder that nobody reads
@@ -161,6 +169,10 @@ class EventsWriter:
         from datasets.arrays import RecordingZarr
 
         symbol, session = events.instrument.symbol, events.session
+        if (symbol, session) in self._closed:
+            raise DataError(
+                f"{symbol} has two sessions {session!r}: each file must be another session, or another symbol"
+            )
         if not _SESSION.fullmatch(session):
             raise InputError(f"a session is a date or another short word, was {session!r:.60}")
         if len(self._open) >= MAX_OPEN:
@@ -172,14 +184,20 @@ class EventsWriter:
         if self._target is None:
             self._target = RecordingZarr(self._base.child(f"{self._folder}/{ZARR}"))
             zarr.create_group(self._target, zarr_format=3, attributes={"quantbot_schema": schema.SCHEMA})
-        number = len(self._open)
+        number = len(self._open) + len(self._closed)
         group = zarr.open_group(self._target, mode="r+", zarr_format=3).create_group(
             f"{number:04d}", attributes={"symbol": symbol, "session": session, **_described(events.instrument)}
         )
         return _SessionWriter(group, f"{number:04d}", events.instrument, session, self._chunk, self._every)
 
-    def _report(self, remarks: tuple[Finding, ...]) -> QualityReport:
-        return report_of([session.check for _, session in sorted(self._open.items())], remarks)
+
+@dataclass(frozen=True, eq=False)
+class _Closed:
+    """A session that is written: what the manifest and the report need of it."""
+
+    instrument: BookInstrument
+    about: dict[str, Any]
+    check: SessionCheck
 
 
 class _SessionWriter:
@@ -213,11 +231,11 @@ class _SessionWriter:
             if self._n % self._every == 0:
                 self._keep_book()
 
-    def finish(self) -> tuple[str, dict[str, Any]]:
+    def finish(self) -> dict[str, Any]:
         for column in (*self._columns.values(), *self._books.values()):
             column.finish()
         digest = hashlib.sha256(b"".join(each.digest() for each in self._hashes.values())).hexdigest()
-        return self.symbol, {
+        return {
             "session": self.session, "path": self.path, "n_events": self._n, "chunk_events": self._chunk,
             "n_snapshots": self._n_snapshots, "start_ns": self._start, "end_ns": self._last_received,
             "low_ticks": self._low if self._low <= self._high else 0,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app import terminal
+from app.commands import ingest_events
 from app.commands.bar_options import takes_bar_options
+from app.commands.ingest_events import reading
 from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, group, open_root
 
 if TYPE_CHECKING:
     from datasets.ingest import BarOptions, IngestResult
 
-app = group("ingest", "Read raw bars into the store.")
+app = group("ingest", "Read raw bars and order-book events into the store.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the dataset is called: mine/eurusd.")]
 Paths = Annotated[
@@ -42,7 +42,7 @@ def csv(name: Name, paths: Paths, options: BarOptions, store: StoreUrl = DEFAULT
     """
     from datasets.ingest import ingest_csv
 
-    with _reading(f"reading {name}") as progress:
+    with reading(f"reading {name}") as progress:
         result = ingest_csv(open_root(store), name, paths, options, progress=progress)
     _show(result, json)
 
@@ -59,7 +59,7 @@ def parquet(name: Name, paths: Paths, options: BarOptions, store: StoreUrl = DEF
     """Read Parquet files, under the same rules as CSV."""
     from datasets.ingest import ingest_parquet
 
-    with _reading(f"reading {name}") as progress:
+    with reading(f"reading {name}") as progress:
         result = ingest_parquet(open_root(store), name, paths, options, progress=progress)
     _show(result, json)
 
@@ -92,7 +92,7 @@ def sql(
 
     if not url:
         raise InputError("sql needs the database's address: --url or the environment variable QUANTBOT_SQL_URL")
-    with _reading(f"reading {name}"):
+    with reading(f"reading {name}"):
         result = ingest_sql(open_root(store), name, url, query, options)
     _show(result, json)
 
@@ -109,7 +109,7 @@ def demo(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     from datasets.demo import ingest_demo
 
     root = open_root(store)
-    with _reading("demo data") as progress:
+    with reading("demo data") as progress:
         ingest_demo(root, progress=progress)
     show_entries([entry for entry in Catalog(root).entries() if entry.name.startswith("demo/")], json)
 
@@ -136,19 +136,7 @@ def synthetic(
     _show(result, json)
 
 
-@contextmanager
-def _reading(what: str) -> Iterator[Callable[[float, str], None]]:
-    """Show how far an ingest is; give the function that it tells."""
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
-    with terminal.progress(*columns) as bars:
-        task = bars.add_task(what, total=1.0)
-
-        def tell(done: float, text: str) -> None:
-            bars.update(task, completed=done, description=text)
-
-        yield tell
+ingest_events.add_to(app)
 
 
 def _show(result: IngestResult, json: bool) -> None:

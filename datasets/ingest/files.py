@@ -19,6 +19,7 @@ MAX_RATIO = 250  # CSV of prices packs 3 to 20 times; ten times that is a bomb o
 RATIO_APPLIES_FROM = 8 << 20  # bytes unpacked: short files may be as regular as they like
 XZ_MEMORY = 256 << 20  # a dictionary of xz -9 takes 64 MiB; a header may claim 4 GiB
 
+ZSTD = b"\x28\xb5\x2f\xfd"
 _KINDS = (
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG", "a PNG image"),
@@ -31,7 +32,7 @@ _KINDS = (
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save it as CSV"),
     (b"SQLite format 3", "an SQLite database (use ingest_sql)"),
     (b"\x7fELF", "a program"),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it, or pack it by gzip, bzip2 or xz"),
+    (ZSTD, "packed by zstd: unpack it, or pack it by gzip, bzip2 or xz"),
     (b"7z\xbc\xaf", "a 7-Zip archive: unpack it"),
 )
 # zlib.error, LZMAError, BadZipFile and EOFError share no base but Exception.
@@ -96,10 +97,11 @@ def stem(path: Path) -> str:
     return name
 
 
-def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
+def unpacked(path: Path, max_bytes: int, *, member: str = "", zstd: bool = False) -> Iterator[bytes]:
     """Yield the file's bytes in pieces of at most `PIECE`, unpacked if it is gzip, bzip2, xz or a zip of one file.
 
-    The packing is known by its first bytes, not by the name. Memory stays at a few pieces however much comes out.
+    Of a zip of several files `member` names the one. With `zstd`, that packing is undone too. The packing is known by
+    its first bytes, not by the name. Memory stays at a few pieces however much comes out.
 
     Raises
     ------
@@ -115,10 +117,11 @@ def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
             raise InputError(f"{path} can't be opened: {error.strerror}") from error
         head = source.read(512)
         source.seek(0)
-        _refuse_other_kinds(path, head)
-        packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"))
+        if not (zstd and head.startswith(ZSTD)):
+            _refuse_other_kinds(path, head)
+        packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04", ZSTD))
         try:
-            for piece in _pieces(path, source, head, stack):
+            for piece in _pieces(path, source, head, stack, member):
                 n_bytes += len(piece)
                 if n_bytes > max_bytes:
                     raise DataError(
@@ -147,7 +150,7 @@ def _refuse_other_kinds(path: Path, head: bytes) -> None:
             raise DataError(f"{path} is {kind}, not a CSV file")
 
 
-def _pieces(path: Path, source: IO[bytes], head: bytes, stack: ExitStack) -> Iterator[bytes]:
+def _pieces(path: Path, source: IO[bytes], head: bytes, stack: ExitStack, member: str) -> Iterator[bytes]:
     if head.startswith(b"\xfd7zXZ\x00"):
         yield from _xz_pieces(source)
         return
@@ -157,13 +160,20 @@ def _pieces(path: Path, source: IO[bytes], head: bytes, stack: ExitStack) -> Ite
     elif head.startswith(b"BZh"):
         stream = cast("IO[bytes]", stack.enter_context(bz2.BZ2File(source)))
     elif head.startswith(b"PK\x03\x04"):
-        stream = _only_member(path, stack.enter_context(zipfile.ZipFile(source)), stack)
+        stream = _member(path, stack.enter_context(zipfile.ZipFile(source)), stack, member)
+    elif head.startswith(ZSTD):
+        import pyarrow as pa
+
+        # Its window, and so its memory, is at most 128 MiB: larger ones are refused.
+        stream = cast("IO[bytes]", stack.enter_context(pa.CompressedInputStream(source, "zstd")))
     while piece := stream.read(PIECE):
         yield piece
 
 
-def _only_member(path: Path, archive: zipfile.ZipFile, stack: ExitStack) -> IO[bytes]:
-    members = [member for member in archive.infolist() if not member.is_dir()]
+def _member(path: Path, archive: zipfile.ZipFile, stack: ExitStack, name: str) -> IO[bytes]:
+    members = [member for member in archive.infolist() if not member.is_dir() and name in ("", member.filename)]
+    if name and len(members) != 1:
+        raise DataError(f"{path} holds {len(members)} files called {name!r}, exactly one was needed")
     if len(members) != 1:
         raise DataError(f"{path} holds {len(members):,} files, a zip of exactly one CSV file was needed")
     if members[0].flag_bits & 1:

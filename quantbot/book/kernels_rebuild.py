@@ -95,7 +95,7 @@ def apply(
                 else:
                     counts[ABSENT_LEVELS] += 1
         elif act <= EXECUTE:
-            k = _lookup(orders, order_id[i])
+            k = lookup(orders, order_id[i])
             if act == ADD:
                 if not book.has_room(levels, s, tick):
                     return FAR_FULL, i
@@ -106,7 +106,7 @@ def apply(
                 elif k >= 0:
                     counts[DUPLICATES] += 1
                 else:
-                    o, enters = _new(orders, order_id[i], s, tick, size[i]), True
+                    o, enters = new(orders, order_id[i], s, tick, size[i]), True
             elif act == MODIFY:
                 if k < 0:
                     counts[UNKNOWN_MODIFIES] += 1
@@ -141,7 +141,7 @@ def apply(
             if leaves:
                 _unlink(levels, orders, o)
             if goes:
-                _forget(orders, k)
+                forget(orders, k)
             if enters:
                 orders.side[o], orders.price[o], orders.size[o] = s, tick, size[i]
                 _append(levels, orders, o)
@@ -179,7 +179,7 @@ def _home(orders: Orders, key: Any) -> Any:
 
 
 @inlined
-def _lookup(orders: Orders, key: Any) -> Any:
+def lookup(orders: Orders, key: Any) -> Any:
     """Return where `key` is in the table, or -1."""
     k = _home(orders, key)
     while orders.keys[k]:
@@ -190,7 +190,7 @@ def _lookup(orders: Orders, key: Any) -> Any:
 
 
 @inlined
-def _new(orders: Orders, key: Any, side: Any, tick: Any, size: Any) -> Any:
+def new(orders: Orders, key: Any, side: Any, tick: Any, size: Any) -> Any:
     """Return the slot of a new order; there is room."""
     if orders.at[FREE]:
         o = orders.at[FREE] - 1
@@ -208,7 +208,7 @@ def _new(orders: Orders, key: Any, side: Any, tick: Any, size: Any) -> Any:
 
 
 @inlined
-def _forget(orders: Orders, k: Any) -> None:
+def forget(orders: Orders, k: Any) -> None:
     """Free the order at place `k` of the table, and close the gap that it leaves in the probes."""
     o = orders.places[k]
     orders.after[o] = orders.at[FREE]
@@ -281,7 +281,7 @@ def _clear(levels: Levels, orders: Orders, side: Any) -> None:
         o = levels.head[side, book.find(levels, side, tick)]
         while o:
             after = orders.after[o - 1]
-            _forget(orders, _lookup(orders, orders.ids[o - 1]))
+            forget(orders, lookup(orders, orders.ids[o - 1]))
             o = after
         book.remove(levels, side, tick)
 

@@ -153,7 +153,7 @@ class Book:
             raise InputError(f"window_ticks must be a power of two of at least 64, was {window_ticks}")
         self.instrument = instrument
         self._levels = _empty_levels(window_ticks, _FAR)
-        self._orders = _empty_orders(_ORDERS if instrument.kind == "by_order" else 1)
+        self._orders = empty_orders(_ORDERS if instrument.kind == "by_order" else 1)
         self._counts = np.zeros(16, np.int64)
         self._placed = False
 
@@ -273,7 +273,7 @@ class Book:
             if status == kernels.FAR_FULL:
                 self._move_levels(self._middle(), 2 * self._levels.far_ticks.shape[1])
             else:
-                self._orders = _grown(self._orders)
+                self._orders = grown_orders(self._orders)
 
     def _place_window(self, events: Events) -> None:
         """Put the window where prices are: at the first ones, and anew when the best prices come near its ends."""
@@ -307,7 +307,7 @@ class Book:
             levels.at[0] = middle - window // 2
         self._levels = levels
         if queues:
-            self._orders = _empty_orders(len(self._orders.ids))
+            self._orders = empty_orders(len(self._orders.ids))
         self.restore(snapshot)
 
 
@@ -365,7 +365,8 @@ def _empty_levels(window: int, n_far: int) -> Levels:
     )
 
 
-def _empty_orders(n: int) -> Orders:
+def empty_orders(n: int) -> Orders:
+    """Return room for `n` orders, a power of two."""
     from quantbot.book.kernels_rebuild import Orders
 
     table = 2 * n
@@ -382,11 +383,11 @@ def _empty_orders(n: int) -> Orders:
     )
 
 
-def _grown(orders: Orders) -> Orders:
+def grown_orders(orders: Orders) -> Orders:
     """Return the same orders with room for twice as many; slots stay, places in the table are new."""
     from quantbot.book import kernels_rebuild
 
-    grown = _empty_orders(2 * len(orders.ids))
+    grown = empty_orders(2 * len(orders.ids))
     for name in ("ids", "price", "size", "side", "before", "after"):
         old = getattr(orders, name)
         getattr(grown, name)[: len(old)] = old
