@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sweeps.status import RunStatus
 
 _MANY = 4
+FIDELITIES = {"bars": "F0 bars", "portfolio": "F0 bars", "book": "F3 or F4: order book"}
 
 
 def scope_parts(plan: Plan, status: RunStatus, currency: str) -> list[str]:
@@ -23,7 +24,7 @@ def scope_parts(plan: Plan, status: RunStatus, currency: str) -> list[str]:
         f"{fmt.day(start)} to {fmt.day(end - 1)}",
         f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {listed(plan.symbols, 'asset')}",
         currency,
-        "F0 bars",
+        FIDELITIES[plan.engine],
     ]
 
 
@@ -36,7 +37,7 @@ def listed(names: Sequence[str], noun: str) -> str:
 
 def currencies(root_url: str, name: str, version: str, assets: Sequence[str]) -> str:
     """Return the currency of assets of a dataset; several where they differ."""
-    from datasets.catalog import open_version
+    from sweeps.feeds import open_feed_version
 
-    meta = open_version(root_url, name, version).meta
-    return ", ".join(sorted({meta.instrument(asset).currency for asset in assets}))
+    feed = open_feed_version(root_url, name, version)
+    return ", ".join(sorted({feed.currency(asset) for asset in assets}))

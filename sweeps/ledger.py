@@ -35,7 +35,7 @@ from sweeps.ledger_sums import open_entry, sums, sums_key
 from sweeps.looks import hidden_trials, is_locked
 from sweeps.runstore import RunStore, to_json
 from sweeps.surface import CellStatus
-from sweeps.task import load_data, steps_of
+from sweeps.task import feed_of_plan, load_data, steps_of
 from sweeps.trial_digests import point_words, trial_digests
 from sweeps.trial_returns import trial_returns
 
@@ -292,9 +292,7 @@ def _evaluated(
 
 def _sampled(plan: Plan, digests: NDArray[np.uint64], trials: NDArray[np.int64]) -> Sample:
     """Compute the returns of these trials, by time bucket."""
-    from datasets.catalog import open_version
-
-    dataset = open_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version)
+    dataset = feed_of_plan(plan).dataset
     start, end = dataset.start_ns, dataset.end_ns
     shift = next(bits for bits in range(64) if (end >> bits) - (start >> bits) < BUCKETS)
     first = start >> shift

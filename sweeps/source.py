@@ -19,8 +19,10 @@ from sweeps.trial import Fold
 
 if TYPE_CHECKING:
     from datasets.bars import Dataset
+    from datasets.events import EventsDataset
     from datasets.store import Store
     from quantbot.market import Nanoseconds
+    from sweeps.feeds import Feed
     from sweeps.sections import Data
     from sweeps.spec import Spec
 
@@ -34,12 +36,12 @@ class Source:
     assets
         What a trial runs on, one each, in the dataset's order, whatever the spec's; of a joint engine its one word.
     times
-        By asset, the ends of all its bars.
+        By asset, the ends of all its steps: bars, or what an order book's results lie on.
     members
         The assets that each trial of a joint engine takes together; empty for other engines.
     """
 
-    dataset: Dataset
+    feed: Feed
     assets: tuple[str, ...]
     folds: tuple[Fold, ...]
     times: Mapping[str, Nanoseconds]
@@ -47,17 +49,22 @@ class Source:
     members: tuple[str, ...] = ()
 
     @property
+    def dataset(self) -> Dataset | EventsDataset:
+        """The dataset."""
+        return self.feed.dataset
+
+    @property
     def root_url(self) -> str:
         """The store that holds the dataset."""
         return str(self.dataset.root.url)
 
     def first(self) -> Any:
-        """Return the data of the first trials: the bars of one asset, or a joint engine's panel."""
+        """Return the data of the first trials: of one asset, or a joint engine's panel."""
         return self._first
 
     @cached_property
     def _first(self) -> Any:
-        return self.dataset.panel(self.members) if self.members else self.dataset.bars(self.assets[0])
+        return self.feed.panel(self.members) if self.members else self.feed.data(self.assets[0])
 
     def windows(self, asset: str) -> list[tuple[int, int]]:
         """Return the half-open range of an asset's bars in each fold."""
@@ -83,24 +90,25 @@ def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
     SpecError
         If it has another kind than the engine needs, lacks an asset, or its period is too short for the folds.
     """
-    from datasets.catalog import open_dataset
+    from sweeps.feeds import open_feed
 
-    dataset = open_dataset(spec.data.dataset, root)
+    feed = open_feed(spec.data.dataset, root)
+    dataset = feed.dataset
     if dataset.kind != engine.dataset_kind:
         raise SpecError(
             f"data.dataset: engine {engine.name} needs {engine.dataset_kind}, {dataset.name} has {dataset.kind}"
         )
-    assets = chosen = _assets(spec.data.assets, dataset)
-    times = {asset: dataset.times(asset) for asset in assets}
+    assets = chosen = _assets(spec.data.assets, feed)
+    times = {asset: feed.times(asset) for asset in assets}
     _check_tables(spec, engine, chosen)
-    start_ns, end_ns = _period(spec.data, times, dataset.meta.zone)
+    start_ns, end_ns = _period(spec.data, times, feed.zone)
     all_times = _all_times(list(times.values()))
     if engine.joint:
         assets, times = (engine.joint,), {engine.joint: all_times}
-    folds = make_folds(spec.folds, all_times, start_ns, end_ns, dataset.meta.zone)
+    folds = make_folds(spec.folds, all_times, start_ns, end_ns, feed.zone)
     if spec.search.method == "halving":
         folds = (*folds, *rung_folds(spec.search, folds, all_times))
-    source = Source(dataset, assets, folds, times, ())
+    source = Source(feed, assets, folds, times, ())
     warnings = [
         f"{asset} has {found} in fold {fold.name}: its trials there have no result"
         for asset, row in zip(assets, source.window_sizes(), strict=True)
@@ -131,19 +139,19 @@ def _check_tables(spec: Spec, engine: Engine, chosen: Sequence[str]) -> None:
         raise SpecError(problems[:20] + [f"... and {len(problems) - 20:,} more assets"] * (len(problems) > 20))
 
 
-def _assets(wanted: Sequence[str] | None, dataset: Dataset) -> tuple[str, ...]:
+def _assets(wanted: Sequence[str] | None, feed: Feed) -> tuple[str, ...]:
     if wanted is None:
-        return dataset.assets
-    known = set(dataset.assets)
+        return feed.assets
+    meant = {name: feed.named(name) for name in wanted}
     problems = [
-        f"data.assets: {dataset.name} has no asset {asset[:80]!r}{nearest(asset[:80], dataset.assets)}"
-        for asset in wanted
-        if asset not in known
+        f"data.assets: {feed.dataset.name} has no asset {name[:80]!r}{nearest(name[:80], feed.assets)}"
+        for name in wanted
+        if not meant[name]
     ]
     if problems:
         raise SpecError(problems[:20] + [f"... and {len(problems) - 20:,} more assets"] * (len(problems) > 20))
-    chosen = set(wanted)
-    return tuple(asset for asset in dataset.assets if asset in chosen)
+    chosen = {asset for assets in meant.values() for asset in assets}
+    return tuple(asset for asset in feed.assets if asset in chosen)
 
 
 def _period(data: Data, times: Mapping[str, Nanoseconds], zone: str) -> tuple[int, int]:

@@ -23,10 +23,11 @@ from sweeps.rows import canonical, describe, encode
 from sweeps.runstore import SHORT, RunStore
 
 if TYPE_CHECKING:
+    from sweeps.feeds import Feed
     from sweeps.plan import Plan
     from sweeps.trial import Block
 
-_KEPT_BARS = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
+_KEPT = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
 _ENOUGH_NS = 10e9  # of a joint engine's nominal time
 _LOCK = threading.Lock()  # the threads of a worker load a plan or an instrument once, not once each
 # What says nothing about a single trial: raised to the driver, never written into rows.
@@ -139,11 +140,14 @@ def load_data(plan: Plan, asset: str) -> Any:
 
 def load_times(plan: Plan, asset: str) -> NDArray[np.int64]:
     """Return the ends of the bars that `load_data` would give; an asset's prices need not be read for it."""
-    from datasets.catalog import open_version
+    return np.asarray(load_data(plan, asset).ts_end_ns) if plan.members else feed_of_plan(plan).times(asset)
 
-    if plan.members:
-        return np.asarray(load_data(plan, asset).ts_end_ns)
-    return open_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version).times(asset)
+
+def feed_of_plan(plan: Plan) -> Feed:
+    """Return the dataset of a plan as trials see it."""
+    from sweeps.feeds import open_feed_version
+
+    return open_feed_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version)
 
 
 def objective(plan: Plan) -> tuple[str, int]:
@@ -223,21 +227,21 @@ def check_bits(plan: Plan) -> None:
 
 def _data(plan: Plan, asset: str) -> Any:
     where = plan.dataset_root_url, plan.dataset_name, plan.dataset_version
-    return _panel(*where, plan.members) if plan.members else _bars(*where, asset)
+    return _panel(*where, plan.members) if plan.members else _one(*where, asset)
 
 
 @lru_cache(maxsize=1)
 def _panel(root_url: str, name: str, version: str, assets: tuple[str, ...]) -> Any:
-    from datasets.catalog import open_version
+    from sweeps.feeds import open_feed_version
 
-    return open_version(root_url, name, version).panel(assets)
+    return open_feed_version(root_url, name, version).panel(assets)
 
 
-@lru_cache(maxsize=_KEPT_BARS)
-def _bars(root_url: str, name: str, version: str, asset: str) -> Any:
-    from datasets.catalog import open_version
+@lru_cache(maxsize=_KEPT)
+def _one(root_url: str, name: str, version: str, asset: str) -> Any:
+    from sweeps.feeds import open_feed_version
 
-    return open_version(root_url, name, version).bars(asset)
+    return open_feed_version(root_url, name, version).data(asset)
 
 
 def run_points(

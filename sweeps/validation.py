@@ -21,7 +21,7 @@ from quantbot.errors import InputError
 from quantbot.selection.pooling import columns_of, pool
 from sweeps.splits import FoldSplits, splits_of
 from sweeps.surface import plateau
-from sweeps.task import load_data, load_times
+from sweeps.task import feed_of_plan, load_data, load_times
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -302,10 +302,7 @@ class _Rows:
 
     @cached_property
     def _bars_per_year(self) -> float:
-        from datasets.catalog import open_version
-
-        plan = self._run.plan
-        return float(open_version(plan.dataset_root_url, plan.dataset_name, plan.dataset_version).meta.periods_per_year)
+        return feed_of_plan(self._run.plan).periods_per_year(self._asset)
 
 
 def _along(table: _Rows, splits: FoldSplits, chosen: NDArray[np.int64], *, refuse: bool) -> Floats:
