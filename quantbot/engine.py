@@ -252,7 +252,11 @@ class Engine(Protocol):
         ...
 
 
-_ENGINES: dict[str, str] = {"bars": "quantbot.bars:ENGINE", "portfolio": "quantbot.portfolio.engine:ENGINE"}
+_ENGINES: dict[str, str] = {
+    "bars": "quantbot.bars:ENGINE",
+    "portfolio": "quantbot.portfolio.engine:ENGINE",
+    "book": "quantbot.book.engine:ENGINE",
+}
 
 
 def engine_names() -> Sequence[str]:

@@ -109,6 +109,8 @@ def ask(st: Any, a: int, ts: int) -> None:
     wants = st.at_wants + 8 * n_want * a
     for i in range(n_want):
         put(want, i, 0)
+    if agent.arrival2 == 0.0 and whole(view, 3) > NO_BID and whole(view, 4) < NO_ASK:
+        agent.arrival2 = whole(view, 3) + whole(view, 4)
     if agent.killed == 0 and agent.kill_at > 0.0 and whole(view, 3) > NO_BID and whole(view, 4) < NO_ASK:
         equity2 = 2 * agent.known_cash + agent.known_position * (whole(view, 3) + whole(view, 4))
         if 0.5 * equity2 <= -agent.kill_at:

@@ -96,7 +96,7 @@ def replay(
                 complete = flags[feed.at] & LAST
                 receive(st, feed, ts_received, action, side, price, size, flags, due, 1)
                 if complete:
-                    if due < st.stop and (
+                    if whole(st.at_view, 1) <= due < st.stop and (
                         ((st.wake & ON_BOOK) and feed.changed) or ((st.wake & ON_TRADE) and feed.traded)
                     ):
                         look(st, feed, due)

@@ -42,6 +42,8 @@ def sample(st: Any) -> None:
             put_number(st.at_curve, a * st.n_curve + n, now)
         if n < st.n_positions:
             put(st.at_positions, a * st.n_positions + n, agent.position)
+    if n < st.n_mids:
+        put_number(st.at_mids, n, 0.5 * st.mid2)
     st.n_samples = n + 1
 
 

@@ -128,7 +128,7 @@ AGENT = np.dtype(
     + [(name, F64) for name in (
         "kill_at", "maker_bps", "taker_bps", "maker_lot_fee", "taker_lot_fee", "trade_fee", "capital",
         "equity", "peak", "drawdown", "sum_r", "sum_r2", "sum_down2", "sum_abs_position", "sum_position", "sum_pos2",
-        "inventory_pnl2",
+        "arrival2",
     )]
     + [("latency", I32), ("table", I32), ("queue", I32), ("group", I32), ("entry_hint", I32), ("answer_hint", I32),
        ("partial", I32), ("dead", I32)],
@@ -188,7 +188,8 @@ STATE = np.dtype(
         "depth_levels", "eager", "wants_open", "take_kind", "quote_kind", "at_sizes", "at_ours", "at_agents",
         "at_orders", "at_cohorts", "at_answers", "at_heap", "at_timers", "at_groups", "at_feeds", "at_models",
         "at_fills", "at_taken", "at_rows", "at_starts", "at_table", "at_resolved", "at_horizons", "at_marked",
-        "at_marks", "at_curve", "at_positions", "at_view", "at_parameters", "at_memory", "at_wants", "at_want",
+        "at_marks", "at_curve", "at_mids", "n_mids", "at_positions", "at_view", "at_parameters", "at_memory",
+        "at_wants", "at_want",
         "at_members", "at_feed_of", "at_decide", "n_fill_rows", "n_half", "n_groups", "n_feeds", "n_table",
         "n_curve", "n_positions",
     )] + [("unit", F64), ("lot_size", F64), (f"layout_{_DIGEST}", I64)],

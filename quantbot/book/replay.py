@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,11 @@ def tick_window(events: Events) -> tuple[int, int]:
     """Return (first tick, number of ticks) of the levels worth keeping: all, or those around where it trades."""
     priced = (events.action != Action.HALT) & (events.action != Action.RESUME) & (events.action != Action.CLEAR)
     priced &= (events.price_ticks > 0) | (events.size_lots > 0)
-    ticks = events.price_ticks[priced]
+    return window_of(events.price_ticks[priced])
+
+
+def window_of(ticks: NDArray[np.int64]) -> tuple[int, int]:
+    """Return (first tick, number of ticks) that hold these prices, or the middle of them where that is too many."""
     if not ticks.shape[0]:
         return 0, 2 * MARGIN_TICKS
     low, high = int(ticks.min()), int(ticks.max())
@@ -174,6 +178,7 @@ class BookReplay:
         self.marks = np.zeros((n, self.horizons.shape[0]), np.int64)
         self.curve = np.zeros((n, n_samples))
         self.positions = np.zeros((n, n_samples), np.int64)
+        self.mids = np.zeros(n_samples)
         self.table = np.zeros(1 << 10 if instrument.kind == "by_order" else 1, layout.MARKET_ORDER)
         self.view = np.zeros(layout.N_VIEW, np.int64)
         self.view[1:3] = start_ns, stop_ns
@@ -193,7 +198,7 @@ class BookReplay:
         st = self.state[0]
         for name in (
             "sizes", "ours", "agents", "orders", "cohorts", "answers", "heap", "timers", "groups", "feeds", "models",
-            "fills", "taken", "rows", "starts", "table", "resolved", "horizons", "marked", "marks", "curve",
+            "fills", "taken", "rows", "starts", "table", "resolved", "horizons", "marked", "marks", "curve", "mids",
             "positions", "view", "parameters", "memory", "wants", "want", "members", "feed_of",
         ):  # fmt: skip
             st[f"at_{name}"] = getattr(self, name).ctypes.data
@@ -203,7 +208,7 @@ class BookReplay:
         st["n_fill_rows"], st["n_half"] = self.fills.shape[0], self.heap.shape[0] // 2
         st["n_groups"], st["n_feeds"], st["n_table"] = len(self.groups), len(self.feeds), self.table.shape[0]
         st["n_horizons"], st["n_curve"] = self.horizons.shape[0], self.curve.shape[1]
-        st["n_positions"] = self.positions.shape[1]
+        st["n_positions"], st["n_mids"] = self.positions.shape[1], self.mids.shape[0]
 
     def _slots(self, agents: Agents, levels: int) -> int:
         """Return how many orders an agent can have under way: two sets, and one more for each set still in flight."""
@@ -285,7 +290,7 @@ class BookReplay:
         from quantbot.book.kernels_orders import rehash
         from quantbot.book.kernels_replay import replay
 
-        events = self._with_carried(events)
+        events = self._with_carried(self._in_order(events))
         st, n = self.state[0], len(events)
         carried = self.resolved[: self._n_carried]
         self.resolved = np.zeros(n if st["by_order"] else 1, layout.RESOLVED)
@@ -323,6 +328,18 @@ class BookReplay:
         self._keep_tail(events)
 
     _n_carried = 0
+
+    _received = -(2**62)
+
+    def _in_order(self, events: Events) -> Events:
+        """Let no event be received before the exchange's time of it or of an earlier one: the clocks differ then."""
+        if not len(events):
+            return events
+        received = np.maximum(events.ts_received_ns, events.ts_exchange_ns)
+        received[0] = max(int(received[0]), self._received)
+        np.maximum.accumulate(received, out=received)
+        self._received = int(received[-1])
+        return replace(events, ts_received_ns=received)
 
     def _with_carried(self, events: Events) -> Events:
         """Put what was matched, but not yet received by every feed, before the new part."""

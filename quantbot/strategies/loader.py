@@ -23,7 +23,7 @@ from quantbot.errors import CorruptError, StrategyError
 from quantbot.parameters import nearest
 from quantbot.strategies import imports
 from quantbot.strategies.contract import Strategy
-from quantbot.strategies.registry import MODULES
+from quantbot.strategies.registry import BOOK_MODULES, MODULES
 from quantbot.strategies.sources import (
     OURS,
     Module,
@@ -127,9 +127,10 @@ def load_strategy(reference: str) -> Strategy:
 def bundle(reference: str) -> SourceBundle:
     """Return the sources of the strategy that `reference` names, without importing it."""
     if ":" not in reference:
-        if reference not in MODULES:
+        modules = {**MODULES, **BOOK_MODULES}
+        if reference not in modules:
             raise StrategyError(_unknown(reference))
-        entry = find_module(MODULES[reference])
+        entry = find_module(modules[reference])
         if entry is None:
             raise StrategyError(f"the source of strategy {reference!r} is missing from the installation")
         return _bundled(reference, "shipped", entry, reference)
@@ -296,7 +297,8 @@ def _unknown(reference: str) -> str:
         example = names[0] if names else "function"
         return f"{reference!r} must name the function too: {reference}:{example}"
     return (
-        f"no strategy {reference!r}; there are {', '.join(MODULES)}{nearest(reference, MODULES)}"
+        f"no strategy {reference!r}; there are {', '.join((*MODULES, *BOOK_MODULES))}"
+        f"{nearest(reference, (*MODULES, *BOOK_MODULES))}"
         " (your own: package.module:function or path/to/file.py:function)"
     )
 

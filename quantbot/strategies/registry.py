@@ -16,10 +16,22 @@ MODULES = {
     "rsi": "quantbot.strategies.rsi",
     "momentum": "quantbot.strategies.momentum",
 }
+BOOK_MODULES = {
+    "market_maker": "quantbot.strategies.market_maker",
+    "avellaneda_stoikov": "quantbot.strategies.avellaneda_stoikov",
+    "grid_maker": "quantbot.strategies.grid_maker",
+    "imbalance_taker": "quantbot.strategies.imbalance_taker",
+    "execution_schedule": "quantbot.strategies.execution_schedule",
+}
+
+
+def shipped_for_books() -> Mapping[str, Strategy]:
+    """Return the strategies for order books that ship, by name."""
+    return _Shipped(BOOK_MODULES)
 
 
 def shipped() -> Mapping[str, Strategy]:
-    """Return the strategies that ship, by name; each is imported when it is first looked up.
+    """Return the strategies on bars that ship, by name; each is imported when it is first looked up.
 
     Examples
     --------
@@ -28,18 +40,23 @@ def shipped() -> Mapping[str, Strategy]:
     >>> shipped()["donchian"].defaults()
     {'entry': 20, 'leave': 10, 'short': 0.0}
     """
-    return _Shipped()
+    return _Shipped(MODULES)
 
 
 class _Shipped(Mapping[str, Strategy]):
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+
     def __getitem__(self, name: str) -> Strategy:
-        if name not in MODULES:
-            raise KeyError(f"no shipped strategy {name!r}; there are {', '.join(MODULES)}{nearest(name, MODULES)}")
-        declared: Strategy = getattr(import_module(MODULES[name]), name)
+        if name not in self._modules:
+            raise KeyError(
+                f"no shipped strategy {name!r}; there are {', '.join(self._modules)}{nearest(name, self._modules)}"
+            )
+        declared: Strategy = getattr(import_module(self._modules[name]), name)
         return declared
 
     def __iter__(self) -> Iterator[str]:
-        return iter(MODULES)
+        return iter(self._modules)
 
     def __len__(self) -> int:
-        return len(MODULES)
+        return len(self._modules)
