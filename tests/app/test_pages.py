@@ -97,7 +97,7 @@ def test_runs__lists_every_run_with_its_state(
     url, identities = stored
     text = words(launch(monkeypatch, url, "runs")).replace("\u00a0", " ")
     assert f"{len(identities)} runs in" in text
-    assert "11 done" in text
+    assert "12 done" in text
     assert "3 waiting" in text
     for identity in identities.values():
         assert identity[:12] in text

@@ -17,9 +17,11 @@ def params(page: Any) -> dict[str, str]:
 
 
 def settle(page: Any) -> None:
-    """Wait until the page's script has run."""
-    page.get_by_test_id("stStatusWidget").wait_for(state="detached")
-    page.wait_for_timeout(400)
+    """Wait until the script that the last action asked for has run, and what it drew is there."""
+    page.wait_for_timeout(100)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.get_by_test_id("stSpinner").first.wait_for(state="detached")
+    page.wait_for_timeout(200)
 
 
 def fill(page: Any, label: str, text: str) -> None:

@@ -14,9 +14,11 @@ Shown = tuple[str, dict[str, str]]
 
 
 def settled(page: Any) -> None:
-    page.wait_for_timeout(250)
-    page.get_by_test_id("stStatusWidget").wait_for(state="detached")
+    """Wait until the script that the last action asked for has run, and what it drew is there."""
+    page.wait_for_timeout(100)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     page.get_by_test_id("stSpinner").first.wait_for(state="detached")
+    page.wait_for_timeout(200)
 
 
 def part(page: Any, name: str) -> None:
