@@ -1,0 +1,340 @@
+"""What real files of events prove: `shared/data/README.md`, section "What these files let you prove"."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.ingest.binance import BinanceStream
+from datasets.ingest.bitstamp import BitstampOrders
+from datasets.ingest.databento import DbnReader
+from datasets.ingest.events import EventOptions, Reader, scaled_events
+from datasets.ingest.itch import ItchReader
+from datasets.ingest.kraken import KrakenBook
+from datasets.ingest.lobster import LobsterReader, find_pair
+from datasets.ingest.text_rows import Field, rows
+from quantbot.book import Action, Book, Events, Flag
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no real data beside the project")
+LOBSTER = DATA / "lobster"
+STEM = "{}_2012-06-21_34200000_57600000_message_{}.csv.gz"
+
+
+def read(reader: Reader, **options: object) -> dict[str, Events]:
+    parts: dict[str, list[Events]] = {}
+    for events, _ in scaled_events(reader, EventOptions(**options)):  # type: ignore[arg-type]
+        parts.setdefault(events.instrument.symbol, []).append(events)
+    for own in parts.values():
+        for part in own:
+            part.check()
+    return {symbol: Events.joined(own) for symbol, own in parts.items()}
+
+
+def pair(name: str) -> LobsterReader:
+    return find_pair(LOBSTER / name)
+
+
+def levels_of(reader: LobsterReader) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Each row of the orderbook file, read without our reader's levels: price and size, bids and asks."""
+    fields = [Field(str(k)) for k in range(4 * reader.n_levels)]
+    for block in rows(reader._paths[1], fields, max_bytes=1 << 40, member=reader._members[1]):
+        table = np.stack(list(block.columns.values()), axis=1).reshape(len(block), reader.n_levels, 4)
+        yield table[:, :, 2], table[:, :, 3], table[:, :, 0], table[:, :, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "n_rows", "n_outside"),
+    [
+        (STEM.format("AAPL", 1), 118_497, 30_071),
+        ("LOBSTER_SampleFile_AMZN_2012-06-21_1.zip", 57_515, 13_953),
+        (STEM.format("AMZN", 5), 155_935, 33_840),
+        ("AAPL_level10_first999rows/" + STEM.format("AAPL", 10), 999, 318),
+    ],
+)
+def test_lobster__each_row_is_the_row_before_and_its_message_and_replay_never_differs(name, n_rows, n_outside):
+    reader = pair(name)
+    events = next(iter(read(reader, tick_size=0.0001).values()))
+    assert reader.n_rows == n_rows
+    assert reader.tally.tolist() == [n_rows - 1, 0, n_outside]
+    rows_of = np.concatenate([raw.places for raw, _ in reader.blocks()]) - 1  # rows count from 0, lines from 1
+    ends = np.flatnonzero(np.append(np.diff(rows_of) != 0, True))
+    ticks, lots, _, depth = Book(events.instrument).tables(events, ends, reader.n_levels)
+    assert (depth == reader.n_levels).all()
+    at = np.searchsorted(rows_of[ends], np.arange(n_rows), "right") - 1  # rows without an event leave the book as it is
+    bid, bid_size, ask, ask_size = (np.concatenate(each) for each in zip(*levels_of(reader), strict=True))
+    for side, price, size in ((0, bid, bid_size), (1, ask, ask_size)):
+        assert np.array_equal(ticks[at, side], price)
+        assert np.array_equal(lots[at, side], size)
+    assert int((events.flags & Flag.LAST).astype(bool).sum()) == len(ends)
+
+
+def test_lobster__messages_alone_know_the_best_prices_as_rarely_as_the_frontier_says():
+    """Under the sound rule every known level is exact; the shares of rows are 0.2 %, 17.6 % and 81.8 %."""
+    reader = pair(STEM.format("AMZN", 5))
+    fields = [Field("time", "rounded", 9), *(Field(name) for name in ("type", "id", "size", "price", "direction"))]
+    blocks = list(rows(reader._paths[0], fields, max_bytes=1 << 40))
+    told = np.stack([np.concatenate([block.columns[f.name] for block in blocks]) for f in fields[1:]], axis=1).tolist()
+    bid, bid_size, ask, ask_size = (np.concatenate(each).tolist() for each in zip(*levels_of(reader), strict=True))
+    for every, share in ((0, 0.002), (1000, 0.176), (100, 0.818)):
+        known = 0
+        for row, (kind, _, size, price, direction) in enumerate(told):
+            seeded = row == 0 or (every and row % every == 0)
+            if seeded:
+                books = [
+                    dict(zip(bid[row], bid_size[row], strict=True)),
+                    dict(zip(ask[row], ask_size[row], strict=True)),
+                ]
+                frontier = [bid[row][-1], ask[row][-1]]
+            elif kind <= 4:
+                side = 0 if direction > 0 else 1
+                book = books[side]
+                if (price >= frontier[0]) if side == 0 else (price <= frontier[1]):
+                    book[price] = book.get(price, 0) + (size if kind == 1 else -size)
+                    if not book[price]:
+                        del book[price]
+                    if len(book) >= 5:
+                        frontier[side] = sorted(book, reverse=side == 0)[4]
+                        books[side] = {
+                            p: s for p, s in book.items() if (p >= frontier[0] if side == 0 else p <= frontier[1])
+                        }
+            if books[0] and books[1]:
+                best = max(books[0]), min(books[1])
+                assert (best[0], books[0][best[0]]) == (bid[row][0], bid_size[row][0])
+                assert (best[1], books[1][best[1]]) == (ask[row][0], ask_size[row][0])
+                known += not seeded
+        assert known / len(told) == pytest.approx(share, abs=0.0006)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_share"),
+    [
+        (STEM.format("AAPL", 1), 0.286),
+        ("LOBSTER_SampleFile_AMZN_2012-06-21_1.zip", 0.274),
+        (STEM.format("AMZN", 5), 0.112),
+    ],
+)
+def test_lobster__orders_from_before_are_unknown_and_the_book_by_order_counts_them(name, n_share, tmp_path):
+    reader = pair(name)
+    events = itch_of(reader, tmp_path, 10**9)
+    counts = Book(events.instrument).apply(events)
+    n_named = int(np.isin(events.action, (Action.CANCEL, Action.DELETE, Action.EXECUTE)).sum())
+    assert counts.unknown_ids / n_named == pytest.approx(n_share, abs=0.0006)
+
+
+def itch_of(reader: LobsterReader, folder: Path, n_rows: int) -> Events:
+    """The reader's messages encoded as ITCH 5.0, with lengths, and read back by our own reader."""
+    fields = [Field("time", "rounded", 9), *(Field(name) for name in ("type", "id", "size", "price", "direction"))]
+    path = folder / "lobster.itch"
+    stock = reader.symbol.encode().ljust(8)
+    with path.open("wb") as file:
+        file.write(_framed(b"R", 0, stock, b"Q", b"N", 100, b"N", b"C", b"Z ", b"P", b"N", b"N", b"1", b"N", 0, b"N"))
+        for block in rows(reader._paths[0], fields, max_bytes=1 << 40, member=reader._members[0]):
+            for time, kind, key, size, price, direction in np.stack(list(block.columns.values()), axis=1).tolist():
+                if n_rows <= 0:
+                    break
+                n_rows -= 1
+                if kind == 1:
+                    file.write(_framed(b"A", time, key, b"B" if direction > 0 else b"S", size, stock, price))
+                elif kind == 2:
+                    file.write(_framed(b"X", time, key, size))
+                elif kind == 3:
+                    file.write(_framed(b"D", time, key))
+                elif kind == 4:
+                    file.write(_framed(b"E", time, key, size, key))
+                elif kind == 5:
+                    file.write(_framed(b"P", time, 0, b"B", size, stock, price, 1))
+    return read(ItchReader(path, reader.session), tick_size=0.0001)[reader.symbol]
+
+
+_FORMATS = {
+    b"R": ">8scc I cc 2s cccccIc", b"A": ">QcI8sI", b"X": ">QI", b"D": ">Q", b"E": ">QIQ", b"P": ">QcI8sIQ",
+}  # fmt: skip
+
+
+def _framed(kind: bytes, time: int, *fields: object) -> bytes:
+    body = kind + struct.pack(">HH", 7, 0) + time.to_bytes(6, "big") + struct.pack(_FORMATS[kind], *fields)
+    return struct.pack(">H", len(body)) + body
+
+
+def test_itch__gives_back_the_book_of_the_lobster_messages_that_it_encodes(tmp_path):
+    """Against the plain oracle, fed with the messages themselves."""
+    reader = pair(STEM.format("AAPL", 1))
+    events = itch_of(reader, tmp_path, 6000)
+    fields = [Field("time", "rounded", 9), *(Field(name) for name in ("type", "id", "size", "price", "direction"))]
+    block = next(rows(reader._paths[0], fields, max_bytes=1 << 40))
+    orders: dict[int, list[int]] = {}
+    ladders = Book(events.instrument).ladders(events, np.arange(len(events)), 3)
+    told = np.stack(list(block.columns.values()), axis=1)[:6000]
+    assert len(events) == int((told[:, 1] <= 5).sum())
+    for ladder, (_, kind, key, size, price, direction) in zip(ladders, told.tolist(), strict=True):
+        if kind == 1:
+            orders[key] = [direction, price, size]
+        elif kind in (2, 3, 4) and key in orders:
+            orders[key][2] -= orders[key][2] if kind == 3 else size
+            if orders[key][2] <= 0:
+                del orders[key]
+        for side, ticks, lots in (
+            (1, ladder.bid_ticks, ladder.bid_lots),
+            (-1, ladder.ask_ticks, ladder.ask_lots),
+        ):
+            totals: dict[int, int] = {}
+            for own, level, left in orders.values():
+                if own == side:
+                    totals[level] = totals.get(level, 0) + left
+            best = sorted(totals.items(), reverse=side > 0)[:3]
+            assert best == list(zip(ticks.tolist(), lots.tolist(), strict=True))
+
+
+def test_itch__reads_what_an_encoder_of_others_writes(tmp_path):
+    messages = pytest.importorskip("itch.messages")
+    path = tmp_path / "others.itch"
+    fields = {"stock_locate": 3, "tracking_number": 0}
+
+    def made(kind: bytes, time: int, **more: object) -> bytes:
+        message = messages.create_message(kind, **fields, timestamp=time, **more)
+        body = message.to_bytes()
+        return struct.pack(">H", len(body)) + body
+
+    directory = _framed(b"R", 0, b"ABC     ", b"Q", b"N", 100, b"N", b"C", b"Z ", b"P", b"N", b"N", b"1", b"N", 0, b"N")
+    text = directory[:3] + struct.pack(">H", 3) + directory[5:]
+    text += made(
+        b"A", 10, order_reference_number=1, buy_sell_indicator=b"B", shares=100, stock=b"ABC     ", price=1_000_000
+    )
+    text += made(
+        b"A", 11, order_reference_number=2, buy_sell_indicator=b"S", shares=50, stock=b"ABC     ", price=1_000_100
+    )
+    text += made(b"E", 12, order_reference_number=1, executed_shares=30, match_number=1)
+    text += made(b"X", 13, order_reference_number=1, cancelled_shares=20)
+    text += made(b"U", 14, order_reference_number=2, new_order_reference_number=3, shares=40, price=1_000_200)
+    path.write_bytes(text)
+    events = read(ItchReader(path, "2024-01-02"), tick_size=0.01)["ABC"]
+    book = Book(events.instrument)
+    assert book.apply(events).unknown_ids == 0
+    ladder = book.ladder()
+    assert (ladder.bid_ticks.tolist(), ladder.bid_lots.tolist()) == ([10_000], [50])
+    assert (ladder.ask_ticks.tolist(), ladder.ask_lots.tolist()) == ([10_002], [40])
+
+
+def test_itch__real_start_of_a_day_and_a_file_of_zero_lengths_are_read():
+    start = ItchReader(DATA / "itch" / "nasdaq_start_of_day_1000msgs.itch", "2019-12-30")
+    halts = read(start, tick_size=0.0001)
+    assert len(start.names) == 993
+    assert int(start.tally[0]) == 1000
+    assert [events.action.tolist() for events in halts.values()] == [[Action.RESUME]] * 3
+    made = ItchReader(DATA / "itch" / "RITCH_ex20101224.TEST_ITCH_50.gz", "2010-12-24")
+    events = read(made, tick_size=0.0001)
+    assert sorted(events) == ["ALC", "BOB", "CHAR"]
+    assert int(made.tally[0]) == 12_012
+
+
+@pytest.mark.parametrize(
+    ("name", "n_checked", "n_dropped", "n_absent"),
+    [("usdm/ethusdt_20240808.gz", 6581, 5, 8726), ("spot/btcusdt_20240808.gz", 3449, 2, 11_239)],
+)
+def test_binance__after_each_difference_the_best_prices_are_those_that_the_exchange_published(
+    name, n_checked, n_dropped, n_absent
+):
+    path = DATA / "binance" / "raw_stream" / name
+    reader = BinanceStream(path)
+    (events,) = read(reader, tick_size=0.01, lot_size=0.000001 if "btc" in name else 0.001).values()
+    assert (reader.counts["gaps"], reader.counts["dropped"]) == (0, n_dropped)
+    tickers, updates = {}, []
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            data = json.loads(line.partition(" ")[2]).get("data", {})
+            if "B" in data:
+                tickers[data["u"]] = [data[key] for key in ("b", "B", "a", "A")]
+            elif data.get("e") == "depthUpdate":
+                updates.append(data["u"])
+    keys = sorted(tickers)
+    ends = np.flatnonzero(((events.flags & Flag.LAST) != 0) & (events.action == Action.SET))[
+        1:
+    ]  # the first ends the snapshot
+    assert len(ends) == n_checked == len(updates) - n_dropped
+    book = Book(events.instrument)
+    ladders = book.ladders(events, ends, 1)
+    tick, lot = events.instrument.tick_size, events.instrument.lot_size
+    for ladder, update in zip(ladders, updates[n_dropped:], strict=True):
+        at = bisect_right(keys, update) - 1
+        bid, bid_size, ask, ask_size = (float(text) for text in tickers[keys[at]])
+        assert int(ladder.bid_ticks[0]) == round(bid / tick)
+        assert int(ladder.ask_ticks[0]) == round(ask / tick)
+        assert int(ladder.bid_lots[0]) == round(bid_size / lot)
+        assert int(ladder.ask_lots[0]) == round(ask_size / lot)
+    assert book.counts.absent_levels == n_absent
+    stamped = events.ts_exchange_ns != events.ts_received_ns
+    assert (events.ts_received_ns < events.ts_exchange_ns)[stamped].all()
+
+
+def test_kraken__every_update_agrees_with_its_checksum():
+    reader = KrakenBook(DATA / "ws_captures" / "KRAKEN.ws.50.0.raw.gz")
+    events = read(reader)
+    assert (reader.n_checked, reader.n_wrong) == (4269, 0)
+    assert len(events) == 10
+    for own in events.values():
+        assert Book(own.instrument).apply(own).crossed == 0
+
+
+def test_databento__a_book_by_order_knows_every_order_that_is_named():
+    path = next((DATA / "databento" / "glbx_real" / "order_book_deltas_catalog").glob("*mbo*"))
+    (events,) = read(DbnReader(path), tick_size=0.25).values()
+    counts = Book(events.instrument).apply(events)
+    assert int((events.action == Action.CLEAR).sum()) == 1
+    assert int(((events.action == Action.ADD) & ((events.flags & Flag.SNAPSHOT) != 0)).sum()) == 13_600
+    assert counts.unknown_ids == counts.duplicates == counts.oversized == counts.crossed == 0
+
+
+def test_databento__executions_leave_the_book_that_the_cancels_leave():
+    """The same records without our joining of fills: every A, C, M, R as it stands."""
+    from datasets.ingest.databento import LAYOUTS, records
+
+    for path in (DATA / "databento" / "glbx_real").rglob("*mbo*"):
+        (events,) = read(DbnReader(path), tick_size=0.01).values()
+        joined = Book(events.instrument)
+        joined.apply(events)
+        block = np.concatenate([b for _, _, b in records(path, max_bytes=1 << 40, skipped={})])
+        assert block.dtype == LAYOUTS[0xA0]
+        letters = {ord("A"): Action.ADD, ord("C"): Action.CANCEL, ord("M"): Action.MODIFY, ord("R"): Action.CLEAR}
+        plain = [
+            (0, letters[r["action"]], {66: 1, 65: -1, 78: 0}[int(r["side"])],
+             0 if r["action"] == 82 else int(r["price"]) // 10**7, int(r["size"]), int(r["order_id"]))
+            for r in block if r["action"] in letters
+        ]  # fmt: skip
+        other = Book(events.instrument)
+        other.apply(Events.of(events.instrument, "s", plain))
+        for name in ("side", "price_ticks", "size_lots", "order_id"):
+            assert np.array_equal(getattr(joined.snapshot(), name), getattr(other.snapshot(), name))
+
+
+def test_databento__trades_are_the_prints_of_the_best_levels():
+    folder = DATA / "databento" / "glbx_real" / "historical_bars_catalog"
+    (trades,) = read(DbnReader(next(folder.glob("*trades*"))), tick_size=0.25).values()
+    (levels,) = read(DbnReader(next(folder.glob("*mbp-1*"))), tick_size=0.25).values()
+    prints = levels.action == Action.TRADE
+    assert len(trades) == int(prints.sum()) == 120
+    for name in ("ts_exchange_ns", "ts_received_ns", "side", "price_ticks", "size_lots"):
+        assert np.array_equal(getattr(trades, name), getattr(levels, name)[prints])
+
+
+@pytest.mark.parametrize("what", ["mbo", "mbp-1", "mbp-10", "trades"])
+def test_databento__every_version_of_a_file_says_the_same(what):
+    files = sorted((DATA / "databento" / "dbn_test_data").glob(f"test_data.{what}.*dbn*"))
+    found = [read(DbnReader(path), tick_size=0.01)["ESH1"] for path in files if "frag" not in path.name]
+    assert len(found) >= 4
+    for events in found[1:]:
+        for name, values in events.columns().items():
+            assert np.array_equal(values, getattr(found[0], name))
+
+
+def test_bitstamp__receipts_never_go_back_and_exchange_times_do():
+    (events,) = read(BitstampOrders(DATA / "bitstamp_l3" / "orders_2015-05-01.csv.xz"), tick_size=0.01).values()
+    assert len(events) == 50_414
+    assert events.check().times_back == 16_278
