@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import reads, reads_data
+from quantbot.errors import InputError
 
 if TYPE_CHECKING:
     from datasets.catalog import Entry
@@ -46,3 +47,14 @@ def look(place: Place, ts_ns: int, span_ns: int, clock: Clock) -> Look:
 @st.cache_resource(max_entries=32, show_spinner="Rebuilding the book")
 def _look(url: str, place: Place, ts_ns: int, span_ns: int, clock: Clock) -> Look:
     return _moments(url, *place).look(ts_ns, span_ns, clock)
+
+
+def place_of(identity: str, mark: int, trial: int) -> Place:
+    """Return the session that a trial trades on."""
+    from sweeps.feeds import EventsFeed, feed_of
+
+    plan = reads.open_run(identity, mark).plan
+    feed = feed_of(reads_data.events(plan.dataset_name, plan.dataset_version))
+    if not isinstance(feed, EventsFeed):
+        raise InputError(f"trials of run {identity[:12]} trade on {feed.dataset.kind}; a book needs events")
+    return (plan.dataset_name, plan.dataset_version, *feed.place(plan.trial(trial).asset))

@@ -6,7 +6,7 @@ Times are milliseconds (or what suits) from the moment that is looked at: a brow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from quantbot.book import BookInstrument, Depth, Ladder
 
 UNITS = ((10**9, "s"), (10**6, "ms"), (10**3, "µs"))
 COLOURS = "Viridis"
+_MOST_FILLS = 300
 _SIDES = (
     (1, "buys", theme.SKY, "circle"),
     (-1, "sells", theme.ORANGE, "diamond"),
@@ -45,6 +46,21 @@ class Own:
     orders: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     fills: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     queue: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def own_of(orders: Mapping[str, NDArray[Any]]) -> Own:
+    """Return what a trial did from the fills of its replay: a maker's order rested from its acceptance to its fill."""
+    rested = np.asarray(orders["maker"], bool)
+    return Own(
+        orders={
+            "start_ns": orders["placed_ns"][rested], "end_ns": orders["ts_ns"][rested],
+            "price_ticks": orders["ticks"][rested], "side": orders["side"][rested],
+        },
+        fills={
+            "ts_ns": orders["ts_ns"], "price_ticks": orders["ticks"], "lots": orders["lots"], "side": orders["side"],
+            "maker": rested, "reason": orders["reason"],
+        },
+    )  # fmt: skip
 
 
 def unit_of(span_ns: int) -> tuple[int, str]:
@@ -81,6 +97,7 @@ def depth_chart(seen: Depth, instrument: BookInstrument, at_ns: int, own: Own | 
             )  # fmt: skip
     _trades(figure, seen, axis)
     if own is not None:
+        own = _within(own, seen)
         _orders(figure, seen, axis, own)
         _fills(figure, axis, own)
         if strip:
@@ -156,7 +173,7 @@ def _trades(figure: go.Figure, seen: Depth, axis: _Axis) -> None:
 
 def _orders(figure: go.Figure, seen: Depth, axis: _Axis, own: Own) -> None:
     """Draw own resting orders as thick lines, cut at the window's ends."""
-    if not own.orders:
+    if not own.orders or not len(own.orders["start_ns"]):
         return
     begins, ends = own.orders["start_ns"], own.orders["end_ns"]
     within = (begins < seen.ends_ns[-1]) & (ends > seen.start_ns)
@@ -173,6 +190,15 @@ def _orders(figure: go.Figure, seen: Depth, axis: _Axis, own: Own) -> None:
                 go.Scatter(x=x.ravel(), y=y, mode="lines", name=name, legendgroup=name, showlegend=shown,
                            line={"color": ink, "width": width}, hoverinfo="skip"), row=1, col=1,
             )  # fmt: skip
+
+
+def _within(own: Own, seen: Depth) -> Own:
+    """Keep the fills of the window, the last of them where there are more than a picture shows."""
+    if not own.fills:
+        return own
+    ts = own.fills["ts_ns"]
+    here = np.flatnonzero((ts > seen.start_ns) & (ts <= seen.ends_ns[-1]))[-_MOST_FILLS:]
+    return replace(own, fills={name: column[here] for name, column in own.fills.items()})
 
 
 def _fills(figure: go.Figure, axis: _Axis, own: Own) -> None:

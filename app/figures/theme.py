@@ -39,8 +39,12 @@ def base(figure: go.Figure, *, height: int, left: int = 64, right: int = 16, top
 
 
 def times(ts_ns: NDArray[np.int64]) -> NDArray[np.str_]:
-    """Write stamps as ISO text in UTC, to the minute: a browser's double would round an int64 of nanoseconds."""
-    return np.datetime_as_string(ts_ns.astype("datetime64[ns]"), unit="m")
+    """Write stamps as ISO text in UTC: a browser's double would round an int64 of nanoseconds.
+
+    To the minute, or to the millisecond where one of them isn't at a whole minute.
+    """
+    whole = not (ts_ns % (60 * 10**9)).any()
+    return np.datetime_as_string(ts_ns.astype("datetime64[ns]"), unit="m" if whole else "ms")
 
 
 def extremes(values: NDArray[np.float64], columns: int = COLUMNS_DRAWN) -> NDArray[np.intp]:

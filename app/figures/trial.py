@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from app.figures import theme
 from quantbot.engine import Replay
 
-PRICES = frozenset({"open", "high", "low", "close", "volume"})
+PRICES = frozenset({"open", "high", "low", "close", "volume", "mid"})
 _OWN = PRICES | {
     "equity",
     "hold_equity",
@@ -49,7 +49,8 @@ def trial_chart(
             figure.add_trace(trace, row=row, col=1)
     theme.base(figure, height=760, right=20)
     unit = f" ({currency})" if currency else ""
-    titles = ("growth of 1" if replay.assets else f"price{unit}", f"equity{unit}", "drawdown", "exposure")
+    last = "exposure" if "exposure" in replay.curves else "position (lots)"
+    titles = ("growth of 1" if replay.assets else f"price{unit}", f"equity{unit}", "drawdown", last)
     for row, title in enumerate(titles, start=1):
         figure.update_yaxes(title_text=title, row=row, col=1)
     figure.update_yaxes(type="log" if log else "linear", row=1, col=1)
@@ -57,8 +58,9 @@ def trial_chart(
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", row=3, col=1)
     if not replay.curves["drawdown"][steps].any():
         figure.update_yaxes(range=[-0.1, 0], row=3, col=1)  # else 0 lies at the foot of an axis up to 100 %
-    figure.update_yaxes(tickformat=".0%", row=4, col=1)
-    if not replay.curves["exposure"][steps].any():
+    if last == "exposure":
+        figure.update_yaxes(tickformat=".0%", row=4, col=1)
+    if not _held(replay)[steps].any():
         figure.update_yaxes(range=[0, 1], row=4, col=1)
     ends = theme.times(replay.ts_end_ns[steps][[0, -1]]).tolist() if steps.stop > steps.start else None
     figure.update_xaxes(type="date", range=ends)  # else markers at the ends would pad the axis
@@ -113,8 +115,9 @@ def _steps(replay: Replay, window: tuple[int, int] | None) -> slice:
 def _price(replay: Replay, steps: slice) -> list[Any]:
     if replay.assets:
         return _growths(replay, steps)
-    times, close = replay.ts_end_ns[steps], replay.curves["close"][steps]
-    traces: list[Any] = [theme.line(times, close, "close", theme.GREY)]
+    name = "close" if "close" in replay.curves else "mid"
+    times, close = replay.ts_end_ns[steps], replay.curves[name][steps]
+    traces: list[Any] = [theme.line(times, close, name, theme.GREY)]
     shown = [name for name in replay.curves if name not in _OWN and _on_price_scale(replay.curves[name][steps], close)]
     for name, (colour, dash) in zip(shown, theme.EXTRA_LINES, strict=False):
         traces.append(theme.line(times, replay.curves[name][steps], name, colour, dash=dash))
@@ -180,8 +183,13 @@ def _drawdown(replay: Replay, steps: slice) -> list[Any]:
 
 
 def _exposure(replay: Replay, steps: slice) -> list[Any]:
-    values = replay.curves["exposure"][steps]
-    return [theme.line(replay.ts_end_ns[steps], values, "exposure", theme.SKY, fill="tozeroy", showlegend=False)]
+    values, name = _held(replay)[steps], "exposure" if "exposure" in replay.curves else "position"
+    return [theme.line(replay.ts_end_ns[steps], values, name, theme.SKY, fill="tozeroy", showlegend=False)]
+
+
+def _held(replay: Replay) -> NDArray[np.float64]:
+    """Return the position as a fraction of equity, of a book's trial in lots."""
+    return replay.curves["exposure" if "exposure" in replay.curves else "position"]
 
 
 def _on_price_scale(values: NDArray[np.float64], close: NDArray[np.float64]) -> bool:

@@ -19,7 +19,7 @@ from app.figures.trial_path import (
     months_table,
     rolling_chart,
 )
-from app.views import _url
+from app.views import _trial_book, _url
 
 if TYPE_CHECKING:
     from app.views._shown import Shown
@@ -49,13 +49,16 @@ def show(
     zoom: Callable[[Window], None],
 ) -> None:
     """Show the part that the address names."""
-    wanted = view.pop("t.part", PARTS[0])
-    if st.session_state.get("t.part") not in PARTS:
-        st.session_state["t.part"] = wanted if wanted in PARTS else PARTS[0]
-    part = st.segmented_control("Part", PARTS, key="t.part", label_visibility="collapsed", required=True)
-    view["t.part"] = part or PARTS[0]
+    parts = (*_trial_book.PARTS, *PARTS[1:]) if _trial_book.holds_books(shown) else PARTS
+    wanted = view.pop("t.part", parts[0])
+    if st.session_state.get("t.part") not in parts:
+        st.session_state["t.part"] = wanted if wanted in parts else parts[0]
+    part = st.segmented_control("Part", parts, key="t.part", label_visibility="collapsed", required=True)
+    view["t.part"] = part or parts[0]
     currency = reads.currency(shown.plan, shown.plan.trial(trial).asset)
     match part:
+        case "Fills" | "Profit":
+            _trial_book.show(part, shown, trial, path.replay, currency)
         case "Rolling":
             _rolling(shown, trial, path, window, view)
         case "Distribution":

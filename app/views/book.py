@@ -6,19 +6,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import streamlit as st
 
 from app import format as fmt
-from app import reads_book
-from app.figures.book import depth_alt, depth_chart, ladder_chart
-from app.views import _book_tabs, _parts, _url
+from app import reads, reads_book
+from app.figures.book import depth_alt, depth_chart, ladder_chart, own_of
+from app.views import _book_tabs, _parts, _shown, _trial_book, _url
+from quantbot.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.reads_book import Place
     from datasets.moments import Look, Moments
     from quantbot.book.depth import Clock
+    from sweeps.results import TrialReplay
 
-KEYS = ("dataset", "asset", "b.session", "b.t", "b.span", "b.clock", "b.step")
+KEYS = ("run", "trial", "dataset", "asset", "b.session", "b.t", "b.span", "b.clock", "b.step")
 MS, S, MIN = 10**6, 10**9, 60 * 10**9
 SPANS = {
     10 * MS: "10 ms",
@@ -30,16 +35,17 @@ SPANS = {
     60 * MIN: "1 h",
 }
 STEPS = {MS: "1 ms", 10 * MS: "10 ms", 100 * MS: "100 ms", S: "1 s", 10 * S: "10 s", MIN: "1 min"}
-CLOCKS = {"received": "received", "exchange": "exchange"}
+CLOCKS = ("received", "exchange")
 _LONGEST_NS = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Whose book is shown."""
+    """Whose book is shown, and what a trial did there."""
 
     place: Place
     moments: Moments
+    replay: TrialReplay | None = None
 
 
 @_parts.page
@@ -47,7 +53,7 @@ def page() -> None:
     """Show a book at a moment."""
     view = _url.arrive("book", KEYS)
     st.subheader("Book", anchor=False)
-    subject = _dataset(view)
+    subject = _trial(view) if "run" in view else _dataset(view)
     if subject is not None:
         _at(subject, view)
     _url.keep("book", view)
@@ -75,6 +81,39 @@ def _dataset(view: dict[str, str]) -> Subject | None:
     return Subject(place, reads_book.moments(place))
 
 
+def _trial(view: dict[str, str]) -> Subject | None:
+    """Take session and fills from a trial, and lead back to it."""
+    shown = _shown.show(reads.find_run(view["run"]))
+    _parts.scope(shown.plan, shown.name, shown.status, reads.currency(shown.plan))
+    if not _trial_book.holds_books(shown):
+        st.info(fmt.plain(f"The trials of {shown.name} trade on bars; a book is of runs with engine = book."))
+        return None
+    text = view.get("trial", "")
+    if not text:
+        best = shown.run.best(1)
+        text = str(best[0]["trial"]) if best else ""
+    if not text.isdecimal() or int(text) >= shown.plan.n_trials:
+        raise NotFoundError(f"run {shown.name} has trials 0 to {shown.plan.n_trials - 1}, no trial {text!r:.40}")
+    trial = int(text)
+    for key in ("dataset", "asset", "b.session"):
+        view.pop(key, None)
+    view["trial"] = text
+    row = shown.run.row(trial)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.page_link(
+            _url.TRIAL, label="Back to the trial", icon=":material/arrow_back:",
+            query_params={"run": shown.identity, "trial": text},
+        )  # fmt: skip
+        st.markdown(fmt.plain(f"trial {fmt.count(trial)}: {fmt.point(row['point'])}; {row['asset']}; {row['fold']}"))
+    replay, _ = reads.replay(shown.identity, shown.mark, trial)
+    if replay.equal is False:
+        st.error(fmt.plain(f"Not the stored row: {replay.mismatch}"), icon=":material/error:")
+    place = reads_book.place_of(shown.identity, shown.mark, trial)
+    if "b.t" not in view and len(replay.orders["ts_ns"]):
+        view["b.t"] = str(int(replay.orders["ts_ns"][0]))
+    return Subject(place, reads_book.moments(place), replay)
+
+
 def _named(entry: Any) -> str:
     return str(entry.name)
 
@@ -96,8 +135,9 @@ def _at(subject: Subject, view: dict[str, str]) -> None:
     )  # fmt: skip
     places = st.columns([3, 1.4, 1.4, 1.4, 4.2], vertical_alignment="bottom")
     with places[1]:
-        clock = cast("Clock", _url.choose("Clock", list(CLOCKS), "b.clock", view, default="received",
-                                          text=CLOCKS.__getitem__, help=_CLOCK_HELP))  # fmt: skip
+        usual = "received" if subject.replay is None else "exchange"  # fills happen by the exchange's clock
+        chosen = _url.choose("Clock", CLOCKS, "b.clock", view, default=usual, help=_CLOCK_HELP)
+        clock = cast("Clock", chosen)
     with places[2]:
         span_ns = _url.choose("Window", list(SPANS), "b.span", view, default=10 * S, text=SPANS.__getitem__)
     with places[3]:
@@ -105,7 +145,11 @@ def _at(subject: Subject, view: dict[str, str]) -> None:
     ts_ns = _moment(subject, clock, view, places[0])
     seen = reads_book.look(subject.place, ts_ns, span_ns, clock)
     _ways(seen, step_ns, places[4])
+    if subject.replay is not None:
+        _fill_ways(subject.replay, ts_ns)
     _pictures(subject, seen)
+    if subject.replay is not None:
+        _fills(subject.replay, ts_ns)
     _book_tabs.events(subject.moments.instrument, seen)
 
 
@@ -176,6 +220,55 @@ def _ways(seen: Look, step_ns: int, place: Any) -> None:
             st.button(text, key=key, icon=icon, disabled=target is None, help=told, on_click=_go, args=(target,))
 
 
+def _fill_ways(replay: TrialReplay, ts_ns: int) -> None:
+    """Say which fill is looked at and why it happened, and offer those before and after."""
+    fills = replay.orders
+    stamps = fills["ts_ns"]
+    if not len(stamps):
+        st.info("This trial has no fill.")
+        return
+    before = int(np.searchsorted(stamps, ts_ns, "left")) - 1
+    after = int(np.searchsorted(stamps, ts_ns, "right"))
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        for key, icon, text, row in (
+            ("b.fill.previous", ":material/first_page:", "Previous fill", before),
+            ("b.fill.next", ":material/last_page:", "Next fill", after if after < len(stamps) else -1),
+        ):
+            target = int(stamps[row]) if row >= 0 else None
+            st.button(text, key=key, icon=icon, disabled=target is None, on_click=_go, args=(target,))
+        st.markdown(fmt.plain(_why(fills, before + 1, after)))
+
+
+def _why(fills: Mapping[str, Any], first: int, stop: int) -> str:
+    """Explain the fills of one moment."""
+    if first == stop:
+        return f"No fill at this moment; the trial has {fmt.plural(len(fills['ts_ns']), 'fill')}."
+    lines = []
+    for row in range(first, min(stop, first + 3)):
+        side = "bought" if fills["side"][row] > 0 else "sold"
+        rested = (int(fills["ts_ns"][row]) - int(fills["placed_ns"][row])) / 1e9
+        how = (
+            f"{fills['reason'][row]}, as maker after resting {fmt.duration(rested)},"
+            f" {fills['queue_lots'][row]:.4g} lots ahead"
+            if fills["maker"][row]
+            else f"{fills['reason'][row]}, as taker"
+        )
+        lines.append(f"Fill {row + 1} of {len(fills['ts_ns'])}: {side} {fmt.count(int(fills['lots'][row]))} at"
+                     f" {fills['price'][row]:.10g}: {how}; position then {fills['position'][row]}.")  # fmt: skip
+    return " ".join(lines)
+
+
+def _fills(replay: TrialReplay, ts_ns: int) -> None:
+    if not len(replay.orders["ts_ns"]):
+        return
+    st.markdown("**Fills of the trial**")
+    turn = st.session_state["b.turn"]
+    chosen = _trial_book.fill_table(replay.orders, f"b.fills.{turn}")
+    if chosen is not None and int(replay.orders["ts_ns"][chosen]) != ts_ns:
+        _go(int(replay.orders["ts_ns"][chosen]))
+        st.rerun()
+
+
 def _go(ts_ns: int | None) -> None:
     st.session_state["b.turn"] = st.session_state.get("b.turn", 0) + 1
     _url.turn("book", **{"b.t": str(max(ts_ns or 0, 0))})
@@ -187,10 +280,11 @@ def _go(ts_ns: int | None) -> None:
 def _pictures(subject: Subject, seen: Look) -> None:
     instrument = subject.moments.instrument
     turn = st.session_state.setdefault("b.turn", 0)  # a new picture is a new chart: old clicks are no wishes any more
+    own = None if subject.replay is None else own_of(subject.replay.orders)
     left, right = st.columns([7, 2.4])
     with left:
         st.plotly_chart(
-            depth_chart(seen.picture, instrument, seen.ts_ns), key=f"b.depth.{turn}",
+            depth_chart(seen.picture, instrument, seen.ts_ns, own), key=f"b.depth.{turn}",
             alt=depth_alt(seen.picture, instrument), on_select=_on_click, selection_mode="points",
             config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]},
         )  # fmt: skip

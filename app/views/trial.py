@@ -13,7 +13,7 @@ import streamlit as st
 from app import format as fmt
 from app import reads, reads_trial
 from app.figures.trial import trial_chart
-from app.views import _parts, _shown, _sides, _trial_tabs, _url
+from app.views import _parts, _shown, _sides, _trial_book, _trial_tabs, _url
 from quantbot.errors import NotFoundError, QuantBotError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEYS = ("run", "trial", "t", "t.log", *_trial_tabs.KEYS)
 CARRIED = ("s.", _url.POINT)  # the surface's view rides along, so that the way back works after a reload
 _CHIPS = 6
-_HEADLINE = ("total_return", "sharpe", "max_drawdown", "exposure", "n_trades")
+_HEADLINE = ("total_return", "sharpe", "max_drawdown", "exposure", "n_trades", "n_fills", "inventory_max")
 
 
 @_parts.page
@@ -89,6 +89,8 @@ def _ways(shown: Shown, trial: int, view: dict[str, str]) -> None:
             query_params={**carried, "run": shown.identity},
         )  # fmt: skip
         _sides.compare_link(shown.identity, trial)
+        if _trial_book.holds_books(shown):
+            _trial_book.link(shown, trial)
         if shown.plan.members:
             st.page_link(
                 _url.RISK, label="Risk", icon=":material/shield:",
@@ -331,7 +333,7 @@ def _date(ts_ns: int) -> date:
 
 def _alt(shown: Shown, row: dict[str, Any], measures: Mapping[str, float]) -> str:
     value = fmt.measure(measures["total_return"], shown.measures["total_return"]) if "total_return" in measures else ""
-    return f"Price with fills, equity, drawdown and exposure at {fmt.point(row['point'])}; total return {value}"
+    return f"Price with fills, equity, drawdown and what is held at {fmt.point(row['point'])}; total return {value}"
 
 
 if __name__ == "__main__":
