@@ -11,7 +11,7 @@ from app.figures import theme
 
 def bars(values: Mapping[str, float], title: str) -> go.Figure:
     """Draw a few signed numbers, blue above 0 and vermillion below, each written at its bar."""
-    numbers = list(values.values())
+    numbers = [value + 0.0 for value in values.values()]  # no -0
     figure = go.Figure(
         go.Bar(
             x=list(values), y=numbers, text=[f"{value:+.4g}" for value in numbers], textposition="outside",

@@ -173,7 +173,8 @@ def _equity(replay: Replay, steps: slice) -> list[Any]:
     traces = [theme.line(times, replay.curves["equity"][steps], "equity", theme.BLUE)]
     if "hold_equity" in replay.curves:
         hold = replay.curves["hold_equity"][steps]
-        traces.append(theme.line(times, hold, "buy and hold", theme.VERMILLION, dash="dash"))
+        name = "cash alone" if "mid" in replay.curves else "buy and hold"
+        traces.append(theme.line(times, hold, name, theme.VERMILLION, dash="dash"))
     return traces
 
 

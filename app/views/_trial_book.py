@@ -67,12 +67,16 @@ def _fills(shown: Shown, trial: int, replay: TrialReplay) -> None:
                 f"Book at this fill ({fmt.moment(int(orders['ts_ns'][chosen]))})",
             )
     with right:
-        found = {name.removeprefix("markout_"): replay.row[name] for name in replay.row if name.startswith("markout_")
+        at_fill = {"at the fill": replay.row["spread_captured"]} if "spread_captured" in replay.row else {}
+        found = at_fill | {name.removeprefix("markout_"): replay.row[name] for name in replay.row if name.startswith("markout_")
                  and not name.endswith(("pessimistic", "optimistic"))}  # fmt: skip
         if found:
             st.plotly_chart(bars(found, "mark-out (ticks)"), key="t.markouts", config={"displayModeBar": False},
                             alt="Mark-outs: " + "; ".join(f"{k} {v:+.2f} ticks" for k, v in found.items()))  # fmt: skip
-            st.caption("How far mid went our way after a fill, mean over fills; below 0 is adverse selection.")
+            st.caption(
+                "Mid less the fill's price, times its side, mean over lots filled: what falls from bar to bar is adverse"
+                " selection."
+            )
 
 
 def fill_table(orders: Any, key: str) -> int | None:
