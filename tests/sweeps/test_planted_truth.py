@@ -197,6 +197,7 @@ def plateau_is_chosen(root: Store, folder: Path, seed: int) -> bool:
     return near and found.chosen == "plateau" and not found.plateau.edges
 
 
+@pytest.mark.slow
 def test_a_plateau__is_chosen_beside_a_spike(tmp_path: Path) -> None:
     assert plateau_is_chosen(open_store(tmp_path), tmp_path, 0)
 
