@@ -14,6 +14,8 @@ from app.views import _url
 from quantbot.engine import get_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.views._shown import Shown
     from sweeps.results import TrialReplay
 
@@ -67,16 +69,28 @@ def _fills(shown: Shown, trial: int, replay: TrialReplay) -> None:
                 f"Book at this fill ({fmt.moment(int(orders['ts_ns'][chosen]))})",
             )
     with right:
-        at_fill = {"at the fill": replay.row["spread_captured"]} if "spread_captured" in replay.row else {}
-        found = at_fill | {name.removeprefix("markout_"): replay.row[name] for name in replay.row if name.startswith("markout_")
-                 and not name.endswith(("pessimistic", "optimistic"))}  # fmt: skip
+        found = _marks(replay.row)
         if found:
-            st.plotly_chart(bars(found, "mark-out (ticks)"), key="t.markouts", config={"displayModeBar": False},
-                            alt="Mark-outs: " + "; ".join(f"{k} {v:+.2f} ticks" for k, v in found.items()))  # fmt: skip
+            alt = "; ".join(f"{when} {value:+.2f} ticks" for when, value in found.items())
+            st.plotly_chart(
+                bars(found, "mark-out (ticks)"), key="t.markouts", config={"displayModeBar": False},
+                alt=f"Mark-outs: {alt}",
+            )  # fmt: skip
             st.caption(
-                "Mid less the fill's price, times its side, mean over lots filled: what falls from bar to bar is adverse"
-                " selection."
+                "Mid less the fill's price, times its side, mean over lots filled; what falls after the fill is"
+                " adverse selection."
             )
+
+
+def _marks(row: Mapping[str, float]) -> dict[str, float]:
+    """Return what fills were better than mid by, at once and later."""
+    marks = {
+        name.removeprefix("markout_"): value
+        for name, value in row.items()
+        if name.startswith("markout_") and not name.endswith(("_pessimistic", "_optimistic"))
+    }
+    at_once = {"at the fill": row["spread_captured"]} if marks and "spread_captured" in row else {}
+    return {when: value for when, value in (at_once | marks).items() if np.isfinite(value)}
 
 
 def fill_table(orders: Any, key: str) -> int | None:

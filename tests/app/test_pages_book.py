@@ -33,7 +33,8 @@ def quotes(symbol: str, n: int = 400) -> Events:
     for i in range(n):
         ts = START + i * 50_000_000
         if i % 10 == 9:
-            rows.append((ts, Action.TRADE, int(rng.choice([1, -1])), middle, int(rng.integers(1, 9))))
+            aggressor = int(rng.choice([1, -1]))  # trades through what rests near the middle
+            rows.append((ts, Action.TRADE, aggressor, middle + 4 * aggressor, int(rng.integers(1, 9))))
         else:
             side = 1 if i % 2 else -1
             rows.append((ts, Action.SET, side, middle - side * int(rng.integers(1, 15)), int(rng.integers(1, 900))))
@@ -107,3 +108,73 @@ def test_book__stays_within_the_session(monkeypatch: pytest.MonkeyPatch, session
     assert app.button(key="b.next").disabled
     app.text_input(key="b.at").set_value("no time at all").run()
     assert marked(app) == 399
+
+
+MAKER = """
+version = 1
+[run]
+name = "maker"
+engine = "book"
+[data]
+dataset = "test/book"
+assets = ["AAA"]
+[strategy]
+name = "market_maker"
+[measures]
+groups = ["core", "fills", "quality", "inventory", "split", "envelope"]
+[parameters]
+half_spread = { values = [1, 2] }
+skew = { values = [0, 0.5] }
+"""
+
+
+@pytest.fixture(scope="module")
+def maker(sessions: str) -> tuple[str, str]:
+    conftest = importlib.util.spec_from_file_location("pages_stores", Path(__file__).with_name("conftest.py"))
+    assert conftest is not None
+    assert conftest.loader is not None
+    stores: Any = importlib.util.module_from_spec(conftest)
+    conftest.loader.exec_module(stores)
+    return sessions, stores.add_run(sessions, MAKER)
+
+
+def test_book__of_a_trial_goes_from_fill_to_fill_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, maker: tuple[str, str]
+) -> None:
+    url, identity = maker
+    app = launch(monkeypatch, url, "book", run=identity, trial="0")
+    assert not app.error
+    first = int(app.query_params["b.t"])
+    assert app.query_params["b.clock"] == "exchange"
+    text = words(app).replace("\u00a0", " ")
+    assert "Fill 1 of " in text
+    assert "as maker after resting" in text
+    app.button(key="b.fill.next").click().run()
+    assert not app.exception
+    assert int(app.query_params["b.t"]) > first
+    assert "Fill 2 of " in words(app)
+    app.button(key="b.fill.previous").click().run()
+    assert int(app.query_params["b.t"]) == first
+    assert app.button(key="b.fill.previous").disabled
+
+
+def test_pages__show_a_run_on_books(monkeypatch: pytest.MonkeyPatch, maker: tuple[str, str]) -> None:
+    url, identity = maker
+    app = launch(monkeypatch, url, "surface", run=identity)
+    assert "order book" in words(app)
+    app = launch(monkeypatch, url, "trial", run=identity, trial="0")
+    assert "equals the stored row bit for bit" in words(app).replace("\u00a0", " ")
+    parts = "Fills,Profit,Rolling,Distribution,Drawdowns,Trades,Orders,Neighbours,All measures,Export"
+    for part in parts.split(","):
+        app.button_group(key="t.part").set_value(part).run()
+        assert not app.exception, (part, app.exception[0].message)
+        assert not app.error, (part, app.error[0].value)
+    app.button_group(key="t.part").set_value("Profit").run()
+    envelope = next(table.value for table in app.dataframe if "pessimistic" in table.value.columns)
+    fills = envelope[envelope["measure"] == "Fills"].iloc[0]
+    assert fills["pessimistic"] <= fills["chosen"] <= fills["optimistic"]
+
+
+def test_book__of_a_run_on_bars_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, stored: Any) -> None:
+    url, identities = stored
+    assert "engine = book" in words(launch(monkeypatch, url, "book", run=identities["two"]))
