@@ -150,7 +150,7 @@ def ours(
         events.instrument,
         strategy,
         agents,
-        exchange or Exchange(partial=False, cancel_on_gap=False, hftbacktest_fifo=kind == "fifo"),
+        exchange or Exchange(partial=False, cancel_on_gap=False, drain=True, hftbacktest_fifo=kind == "fifo"),
         start_ns=start,
         stop_ns=int(events.ts_received_ns[-1]) + 1,
         ticks=tick_window(events),

@@ -30,8 +30,7 @@ def taken_at(st: Any, a: int, side: int, tick: int, ts: int) -> Any:
             if row.stamp < epoch or (st.recover_ns > 0 and ts - row.ts_ns >= st.recover_ns):
                 row.lots = 0
                 return 0
-            row.lots = min(row.lots, lots)
-            return row.lots
+            return min(row.lots, lots)
     return 0
 
 
@@ -42,7 +41,8 @@ def take_note(st: Any, a: int, side: int, tick: int, lots: int, ts: int) -> Any:
     for i in range(a * NOTES, (a + 1) * NOTES):
         row = taken_note(st, i)
         if row.tick == tick and row.side == side and row.lots > 0:
-            row.lots += lots
+            t = tick - st.base
+            row.lots = min(row.lots, sizes(st, t).bid if side > 0 else sizes(st, t).ask) + lots
             row.ts_ns = ts
             return
         if row.lots == 0 or (taken_note(st, place).lots > 0 and row.ts_ns < taken_note(st, place).ts_ns):

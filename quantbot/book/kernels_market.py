@@ -122,6 +122,7 @@ def set_level(st: Any, side: int, tick: int, lots: int, sequence: int, ts: int) 
         if mine.buys > 0:
             queue_moves(st, mine.buys, previous, lots, sequence)
         if lots == 0:
+            st.stamp += 1
             mine.bid_epoch = st.stamp
     else:
         previous = level.ask
@@ -129,6 +130,7 @@ def set_level(st: Any, side: int, tick: int, lots: int, sequence: int, ts: int) 
         if mine.sells > 0:
             queue_moves(st, mine.sells, previous, lots, sequence)
         if lots == 0:
+            st.stamp += 1
             mine.ask_epoch = st.stamp
     meets = lots > 0 and (tick >= st.best_ask if side > 0 else tick <= st.best_bid)
     st.crossed += meets

@@ -151,11 +151,14 @@ def replay(
 def next_due(st: Any, ts_received: Any) -> tuple[int, int]:
     """Return (time, what) of what is due first.
 
-    If tied: an arrival, what was received, a wake-up, a mark, a sample. Nothing but arrivals is due after the end.
+    If tied: an arrival, what was received, a wake-up, a mark, a sample. After the end nothing is due, but arrivals
+    where `drain` says so.
     """
     due, kind = NEVER, 0
     if st.ring_n > 0 or st.heap_n > 0:
-        due, kind = message_at(st, st.n_half + st.ring_head if ring_first(st) else 0).due, MESSAGE
+        first = message_at(st, st.n_half + st.ring_head if ring_first(st) else 0).due
+        if first <= st.stop or st.drain:
+            due, kind = first, MESSAGE
     if st.eager:
         for c in range(st.n_feeds):
             feed = feed_at(st, c)

@@ -184,7 +184,7 @@ STATE = np.dtype(
         "cohort_free", "n_fills", "next_sample", "sample_every", "n_samples", "halted", "unreadable", "crossed",
         "gaps", "halts", "unknown", "table_n", "outside", "clears", "late", "stop", "by_order", "partial",
         "hft_fifo", "on_gap_cancel", "wake", "n_levels", "n_slots", "n_answers", "post_only", "n_horizons", "at",
-        "fills_dropped", "volume", "trade_tick", "trade_side", "recover_ns", "n_agents", "n_parameters", "n_memory",
+        "fills_dropped", "volume", "trade_tick", "trade_side", "recover_ns", "drain", "n_agents", "n_parameters", "n_memory",
         "depth_levels", "eager", "wants_open", "take_kind", "quote_kind", "at_sizes", "at_ours", "at_agents",
         "at_orders", "at_cohorts", "at_answers", "at_heap", "at_timers", "at_groups", "at_feeds", "at_models",
         "at_fills", "at_taken", "at_rows", "at_starts", "at_table", "at_resolved", "at_horizons", "at_marked",

@@ -45,12 +45,15 @@ class Exchange:
         Lots that an agent took come back for it after so long; 0: with the level's next life.
     hftbacktest_fifo
         Pass over orders inside the spread as hftbacktest's L3 exchange does; for comparison only.
+    drain
+        What is on its way to the exchange at the end still arrives, as in hftbacktest; else it never does.
     """
 
     partial: bool = True
     cancel_on_gap: bool = True
     recover_ns: int = 0
     hftbacktest_fifo: bool = False
+    drain: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +237,7 @@ class BookReplay:
         st["sample_every"], st["next_sample"], st["stop"] = sample_ns, start_ns + sample_ns, stop_ns
         st["by_order"] = self.instrument.kind == "by_order"
         st["partial"], st["on_gap_cancel"] = exchange.partial, exchange.cancel_on_gap
+        st["drain"] = exchange.drain
         st["hft_fifo"], st["recover_ns"] = exchange.hftbacktest_fifo, exchange.recover_ns
         strategy = self.strategy
         st["wake"], st["n_levels"], st["n_slots"] = int(strategy.wake), strategy.levels, n_slots
@@ -277,7 +281,7 @@ class BookReplay:
         Parameters
         ----------
         final
-            No part follows: what is still under way arrives, and the accounts are closed.
+            No part follows: the accounts are closed.
         order_of
             Shape (n_events,): the exchange's order of the events, where it is not that of the file. Only for a day
             in one part.
