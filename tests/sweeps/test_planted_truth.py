@@ -198,11 +198,6 @@ def plateau_is_chosen(root: Store, folder: Path, seed: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_plateau__is_chosen_beside_a_spike(tmp_path: Path) -> None:
-    assert plateau_is_chosen(open_store(tmp_path), tmp_path, 0)
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_a_plateau__is_chosen_beside_a_spike_100_times_of_100(tmp_path: Path) -> None:
     chosen = [plateau_is_chosen(open_store(tmp_path / str(seed)), tmp_path, seed) for seed in range(100)]
