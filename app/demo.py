@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
 
 EXAMPLE = "sma-sp500.toml"
+MEANWHILE = {"portfolio-minute.toml": "portfolios of least CVaR"}
 WORKERS = 2
 
 
@@ -54,10 +60,49 @@ def serve_run(root: Store, identity: str, port: int) -> None:
     chosen = free_port(port)
     if chosen != port:
         terminal.note(f"port {port} is taken; using {chosen}")
-    with serving(root.url, port=chosen) as server:
+    with serving(root.url, port=chosen) as server, _meanwhile(root):
         terminal.say(f"3/3 the surface: {server.url}{surface_path(identity)}   (Ctrl-C ends everything)")
+        terminal.say(f"    running meanwhile, see Runs: {', '.join(MEANWHILE.values())}")
         wait(server)
     terminal.note("ended; nothing is left running")
+
+
+@contextmanager
+def _meanwhile(root: Store) -> Iterator[None]:
+    """Run the other examples one after the other, so that every page has something to show; end what is left."""
+    from app.serve import end_tree
+
+    running: list[subprocess.Popen[bytes]] = []
+    ending = threading.Event()
+
+    def run() -> None:
+        for name in MEANWHILE:
+            if ending.is_set():
+                return
+            command = [sys.executable, "-m", "app", "sweep", "run", str(_example(name)), "--store", root.url]
+            running.append(
+                subprocess.Popen(
+                    [*command, "--workers", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL, start_new_session=True,
+                )
+            )  # fmt: skip
+            running[-1].wait()
+
+    thread = threading.Thread(target=run, name="meanwhile", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        for process in running:
+            end_tree(process)
+        thread.join(10)
+
+
+def _example(name: str) -> Path:
+    import sweeps
+
+    return Path(sweeps.__file__).with_name("examples") / name
 
 
 def _ingest(root: Store) -> str:
@@ -80,13 +125,12 @@ def _ingest(root: Store) -> str:
 
 
 def _submit(root: Store) -> Plan:
-    import sweeps
     from sweeps.plan import make_plan
     from sweeps.runstore import RunStore
     from sweeps.spec import load_spec
     from sweeps.submission import submit
 
-    spec = load_spec(Path(sweeps.__file__).with_name("examples") / EXAMPLE)
+    spec = load_spec(_example(EXAMPLE))
     identity = submit(spec, root, plan=make_plan(spec, root, workers=WORKERS))
     return RunStore(root, identity).plan()
 
