@@ -42,6 +42,10 @@ def show(entry: Entry, view: dict[str, str], place: Any, gone: list[str]) -> Non
             } for each in sessions
         ]), hide_index=True, alt="Sessions of the dataset",
     )  # fmt: skip
+    st.page_link(
+        _url.BOOK, label="Look into the book", icon=":material/layers:",
+        query_params={"dataset": entry.name, "asset": asset, "b.session": sessions[0].session},
+    )  # fmt: skip
     findings = [each for each in dataset.quality.get("findings", []) if each.get("asset") in (asset, "*")]
     if not findings:
         st.markdown("Nothing was found: no crossed book, unknown order, gap or halt.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,17 @@ def write_books(root: Store) -> None:
         writer.finish()
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("books") / "store"
+    write_books(open_store(folder))
+    return folder
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Store:
-    store = open_store(tmp_path / "store")
-    write_books(store)
-    return store
+def root(written: Path, tmp_path: Path) -> Store:
+    shutil.copytree(written, tmp_path / "store")
+    return open_store(tmp_path / "store")
 
 
 def changed(**parts: Any) -> dict[str, Any]:
@@ -91,9 +98,10 @@ def submitted(root: Store, spec: dict[str, Any] = SPEC, points: int | None = Non
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Outcome]:
-    store = open_store(tmp_path_factory.mktemp("books") / "store")
-    write_books(store)
+def reference(written: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Outcome]:
+    folder = tmp_path_factory.mktemp("reference") / "store"
+    shutil.copytree(written, folder)
+    store = open_store(folder)
     with serial() as executor:
         return store, drive(store, submitted(store, points=12), executor)
 
