@@ -13,12 +13,13 @@ from app import format as fmt
 from app import reads, reads_book
 from app.figures.book import depth_alt, depth_chart, ladder_chart, own_of
 from app.views import _book_tabs, _parts, _shown, _trial_book, _url
-from quantbot.errors import NotFoundError
+from quantbot.errors import NotFoundError, QuantBotError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.reads_book import Place
+    from app.views._shown import Shown
     from datasets.moments import Look, Moments
     from quantbot.book.depth import Clock
     from sweeps.results import TrialReplay
@@ -105,13 +106,24 @@ def _trial(view: dict[str, str]) -> Subject | None:
             query_params={"run": shown.identity, "trial": text},
         )  # fmt: skip
         st.markdown(fmt.plain(f"trial {fmt.count(trial)}: {fmt.point(row['point'])}; {row['asset']}; {row['fold']}"))
-    replay, _ = reads.replay(shown.identity, shown.mark, trial)
-    if replay.equal is False:
-        st.error(fmt.plain(f"Not the stored row: {replay.mismatch}"), icon=":material/error:")
     place = reads_book.place_of(shown.identity, shown.mark, trial)
-    if "b.t" not in view and len(replay.orders["ts_ns"]):
+    replay = _replayed(shown, trial)
+    if replay is not None and "b.t" not in view and len(replay.orders["ts_ns"]):
         view["b.t"] = str(int(replay.orders["ts_ns"][0]))
     return Subject(place, reads_book.moments(place), replay)
+
+
+def _replayed(shown: Shown, trial: int) -> TrialReplay | None:
+    """Return the trial in full, or say why it can't be replayed; the book can be looked at all the same."""
+    try:
+        replay, _ = reads.replay(shown.identity, shown.mark, trial)
+    except QuantBotError as error:
+        st.warning("This trial can't be replayed here; below is the book without its orders.")
+        _parts.problem(error)
+        return None
+    if replay.equal is False:
+        st.error(fmt.plain(f"Not the stored row: {replay.mismatch}"), icon=":material/error:")
+    return replay
 
 
 def _named(entry: Any) -> str:

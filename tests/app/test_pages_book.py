@@ -178,3 +178,20 @@ def test_pages__show_a_run_on_books(monkeypatch: pytest.MonkeyPatch, maker: tupl
 def test_book__of_a_run_on_bars_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, stored: Any) -> None:
     url, identities = stored
     assert "engine = book" in words(launch(monkeypatch, url, "book", run=identities["two"]))
+
+
+def test_book__of_a_trial_that_cannot_be_replayed_still_shows_the_book(
+    monkeypatch: pytest.MonkeyPatch, maker: tuple[str, str]
+) -> None:
+    from app import reads
+    from quantbot.errors import StrategyError
+
+    def refuse(*_: Any) -> Any:
+        raise StrategyError("bundled with other sources")
+
+    url, identity = maker
+    monkeypatch.setattr(reads, "replay", refuse)
+    app = launch(monkeypatch, url, "book", run=identity, trial="0")
+    assert "can't be replayed here" in words(app)
+    assert app.error[0].value == "bundled with other sources"
+    assert len(around(app)) == 24
