@@ -45,6 +45,23 @@ def inlined(function: F) -> F:
     return cast("F", numba.njit(nogil=True, error_model="numpy", forceinline=True)(inner))
 
 
+def plain(kernel: F) -> F:
+    """Compile `kernel` as `jit` does, without counting references to its arrays; it must allocate none.
+
+    A kernel that hands many arrays from function to function spends most of its time, and of its compilation, on
+    these counts, which are atomic. Views of arrays are fine: the caller holds the arrays while the kernel runs.
+    """
+    dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=False)(kernel)
+    dispatcher._cache = MachineCode(dispatcher.py_func)
+    return cast("F", dispatcher)
+
+
+def plain_inlined(function: F) -> F:
+    """Compile `function` into each `plain` kernel that calls it."""
+    inner = getattr(function, "py_func", function)
+    return cast("F", numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(inner))
+
+
 def generated(name: str, text: str, scope: Mapping[str, object]) -> Callable[..., Any]:
     """Return function `name` of the Python source `text`, its globals `scope`, not yet compiled.
 

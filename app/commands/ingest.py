@@ -139,6 +139,55 @@ def synthetic(
 ingest_events.add_to(app)
 
 
+@app.command(
+    "synthetic-book",
+    short_help="Make a synthetic order book.",
+    epilog=examples(
+        "quantbot ingest synthetic-book", "quantbot ingest synthetic-book mine/l2 --by-price --events 10000000 --days 5"
+    ),
+)
+def synthetic_book(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the dataset is called.")] = "synthetic/book",
+    n_events: Annotated[int, typer.Option("--events", min=1, help="Events by order of each day.")] = 1_000_000,
+    n_sessions: Annotated[int, typer.Option("--days", min=1, help="Number of trading days.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same bits.")] = 0,
+    by_price: Annotated[bool, typer.Option("--by-price", help="Forget the orders: totals of levels.")] = False,
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Make a synthetic market, order by order: random, seeded, and marked as synthetic wherever it is shown."""
+    from datasets.synthetic_book import synthetic_book as make
+
+    with reading(f"drawing {name}") as progress:
+        written = make(
+            open_root(store), name, n_events, seed, kind="by_price" if by_price else "by_order",
+            n_sessions=n_sessions, progress=progress,
+        )  # fmt: skip
+    ingest_events.show_written(written, json)
+
+
+@app.command(
+    "bars-of-trades",
+    short_help="Make bars of the trades in events.",
+    epilog=examples("quantbot ingest bars-of-trades mine/eth-1min mine/eth --interval 1min"),
+)
+def bars_of_trades(
+    name: Name,
+    events: Annotated[str, typer.Argument(metavar="EVENTS", help="A dataset of order-book events.")],
+    interval: Annotated[str, typer.Option("--interval", help="Length of a bar: 1s, 1min, 1h, 1d.")] = "1min",
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Make a dataset of bars of the trades in a dataset of events; intervals without a trade have no bar."""
+    from datasets.catalog import open_events
+    from datasets.resample import ingest_bars_of_trades
+
+    root = open_root(store)
+    with reading(f"making {name}"):
+        result = ingest_bars_of_trades(root, name, open_events(events, root), interval)
+    _show(result, json)
+
+
 def _show(result: IngestResult, json: bool) -> None:
     from app.commands.data import show_dataset
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from quantbot.kernels import jit
+from quantbot.kernels import plain
 
 
-@jit
+@plain
 def flow(
     kinds: Any, direction: Any, price: Any, size: Any, ticks: Any, lots: Any, before_ticks: Any, before_lots: Any,
     out: Any, tally: Any,
@@ -86,12 +86,13 @@ def flow(
                             n += 1
                         a += 1
                         b += 1
-        before_ticks[:] = ticks[row]
-        before_lots[:] = lots[row]
+        for side in range(2):
+            for level in range(n_levels):
+                before_ticks[side, level], before_lots[side, level] = ticks[row, side, level], lots[row, side, level]
     return n
 
 
-@jit
+@plain
 def _check(
     kind: int,
     direction: int,

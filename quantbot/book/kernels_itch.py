@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from quantbot.book.kernels_rebuild import N_ORDERS, Orders, forget, lookup, new
-from quantbot.kernels import jit
+from quantbot.kernels import plain
 
 FINE, CUT, UNKNOWN_TYPE, WRONG_LENGTH, FULL, ORDERS_FULL, NAME = 0, 1, 2, 3, 4, 5, 6
 ADD, CANCEL, DELETE, EXECUTE, TRADE, HALT, RESUME = 1, 2, 3, 5, 6, 9, 10
@@ -27,7 +27,7 @@ for _letters, _length in (
 N_MESSAGES, N_UNKNOWN, N_BROKEN, N_UNPRINTED = 0, 1, 2, 3
 
 
-@jit
+@plain
 def _whole(text: Any, at: int, n: int) -> Any:
     value = np.int64(0)
     for k in range(at, at + n):
@@ -35,14 +35,14 @@ def _whole(text: Any, at: int, n: int) -> Any:
     return value
 
 
-@jit
+@plain
 def _reference(text: Any, at: int) -> Any:
     # 0 means that there is no order: who numbers from 0 gets another number for the first.
     value = _whole(text, at, 8)
     return value if value else np.int64(NUMBER_OF_ZERO)
 
 
-@jit
+@plain
 def decode(
     text: Any, at: int, prefixed: bool, lengths: Any, wanted: Any, orders: Orders, out: Any, tally: Any
 ) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
 from numpy.typing import NDArray
 
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import plain, plain_inlined
 
 NONE = -(2**62)  # no tick
 BASE, BEST, N_FAR, N_LEVELS = 0, 1, 3, 5  # of `Levels.at`: first tick of the window; two numbers each of the others
@@ -47,13 +47,26 @@ class Levels(NamedTuple):
     far_slots: NDArray[np.int64]
 
 
-@jit
+@plain
+def _place(ticks: Any, side: Any, n: Any, tick: Any) -> Any:
+    """Return how many of the first `n` rising ticks are below `tick`."""
+    low, high = np.int64(0), n
+    while low < high:
+        middle = (low + high) >> 1
+        if ticks[side, middle] < tick:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@plain
 def next_up(levels: Levels, side: Any, tick: Any) -> Any:
     """Return the lowest level at or above `tick`, or NONE."""
     found = np.int64(NONE)
     n_far = levels.at[N_FAR + side]
     if n_far:
-        k = np.searchsorted(levels.far_ticks[side, :n_far], tick)
+        k = _place(levels.far_ticks, side, n_far, tick)
         if k < n_far:
             found = levels.far_ticks[side, k]
     base = levels.at[BASE]
@@ -62,19 +75,19 @@ def next_up(levels: Levels, side: Any, tick: Any) -> Any:
     if at >= width:
         return found
     at = max(at, 0)
-    near = _up(levels.bits[side], levels.middle[side], levels.top[side], at)
+    near = _up(levels.bits, levels.middle, levels.top, side, at)
     if near >= 0 and (found == NONE or base + near < found):
         return base + near
     return found
 
 
-@jit
+@plain
 def next_down(levels: Levels, side: Any, tick: Any) -> Any:
     """Return the highest level at or below `tick`, or NONE."""
     found = np.int64(NONE)
     n_far = levels.at[N_FAR + side]
     if n_far:
-        k = np.searchsorted(levels.far_ticks[side, :n_far], tick + 1) - 1
+        k = _place(levels.far_ticks, side, n_far, tick + 1) - 1
         if k >= 0:
             found = levels.far_ticks[side, k]
     base = levels.at[BASE]
@@ -83,89 +96,89 @@ def next_down(levels: Levels, side: Any, tick: Any) -> Any:
     if at < 0:
         return found
     at = min(at, width - 1)
-    near = _down(levels.bits[side], levels.middle[side], levels.top[side], at)
+    near = _down(levels.bits, levels.middle, levels.top, side, at)
     if near >= 0 and base + near > found:
         return base + near
     return found
 
 
-@jit
-def _up(bits: NDArray[np.uint64], middle: NDArray[np.uint64], top: NDArray[np.uint64], at: Any) -> Any:
+@plain
+def _up(bits: NDArray[np.uint64], middle: NDArray[np.uint64], top: NDArray[np.uint64], side: Any, at: Any) -> Any:
     word = at >> 6
-    rest = bits[word] >> np.uint64(at & 63)
+    rest = bits[side, word] >> np.uint64(at & 63)
     if rest:
         return at + np.int64(trailing_zeros(rest))
     word += 1
-    if word >= bits.shape[0]:
+    if word >= bits.shape[1]:
         return np.int64(-1)
     group = word >> 6
-    rest = middle[group] >> np.uint64(word & 63)
+    rest = middle[side, group] >> np.uint64(word & 63)
     if not rest:
         group += 1
         while True:  # the next group that has anything
             row = group >> 6
-            if row >= top.shape[0]:
+            if row >= top.shape[1]:
                 return np.int64(-1)
-            rest = top[row] >> np.uint64(group & 63)
+            rest = top[side, row] >> np.uint64(group & 63)
             if rest:
                 group += np.int64(trailing_zeros(rest))
                 break
             group = (row + 1) << 6
         word = group << 6
-        rest = middle[group]
+        rest = middle[side, group]
     word += np.int64(trailing_zeros(rest))
-    return (word << 6) + np.int64(trailing_zeros(bits[word]))
+    return (word << 6) + np.int64(trailing_zeros(bits[side, word]))
 
 
-@jit
-def _down(bits: NDArray[np.uint64], middle: NDArray[np.uint64], top: NDArray[np.uint64], at: Any) -> Any:
+@plain
+def _down(bits: NDArray[np.uint64], middle: NDArray[np.uint64], top: NDArray[np.uint64], side: Any, at: Any) -> Any:
     word = at >> 6
-    rest = bits[word] << np.uint64(63 - (at & 63))
+    rest = bits[side, word] << np.uint64(63 - (at & 63))
     if rest:
         return at - np.int64(leading_zeros(rest))
     word -= 1
     if word < 0:
         return np.int64(-1)
     group = word >> 6
-    rest = middle[group] << np.uint64(63 - (word & 63))
+    rest = middle[side, group] << np.uint64(63 - (word & 63))
     if not rest:
         group -= 1
         while True:
             if group < 0:
                 return np.int64(-1)
             row = group >> 6
-            rest = top[row] << np.uint64(63 - (group & 63))
+            rest = top[side, row] << np.uint64(63 - (group & 63))
             if rest:
                 group -= np.int64(leading_zeros(rest))
                 break
             group = (row << 6) - 1
         word = (group << 6) + 63
-        rest = middle[group]
+        rest = middle[side, group]
     word -= np.int64(leading_zeros(rest))
-    return (word << 6) + 63 - np.int64(leading_zeros(bits[word]))
+    return (word << 6) + 63 - np.int64(leading_zeros(bits[side, word]))
 
 
-@inlined
+@plain_inlined
 def find(levels: Levels, side: Any, tick: Any) -> Any:
     """Return the slot of the level at `tick`, or -1 where there is none outside the window."""
     at = tick - levels.at[BASE]
     if 0 <= at < levels.bits.shape[1] * 64:
         return at
     n_far = levels.at[N_FAR + side]
-    k = np.searchsorted(levels.far_ticks[side, :n_far], tick)
+    k = _place(levels.far_ticks, side, n_far, tick)
     if k < n_far and levels.far_ticks[side, k] == tick:
         return levels.far_slots[side, k]
     return np.int64(-1)
 
 
-@inlined
+@plain_inlined
 def has_room(levels: Levels, side: Any, tick: Any) -> bool:
     """Return whether a level at `tick` can be made without more room outside the window."""
     at = tick - levels.at[BASE]
     return bool(0 <= at < levels.bits.shape[1] * 64 or levels.at[N_FAR + side] < levels.far_ticks.shape[1])
 
 
-@inlined
+@plain_inlined
 def make(levels: Levels, side: Any, tick: Any) -> Any:
     """Return the slot of the level at `tick`, made where it was not; the caller gives it a total above 0."""
     at = tick - levels.at[BASE]
@@ -179,14 +192,16 @@ def make(levels: Levels, side: Any, tick: Any) -> Any:
         slot = at
     else:
         n_far = levels.at[N_FAR + side]
-        ticks, slots = levels.far_ticks[side], levels.far_slots[side]
-        k = np.searchsorted(ticks[:n_far], tick)
-        if k < n_far and ticks[k] == tick:
-            return slots[k]
-        slot = slots[n_far]
+        k = _place(levels.far_ticks, side, n_far, tick)
+        if k < n_far and levels.far_ticks[side, k] == tick:
+            return levels.far_slots[side, k]
+        slot = levels.far_slots[side, n_far]
         for j in range(n_far, k, -1):
-            ticks[j], slots[j] = ticks[j - 1], slots[j - 1]
-        ticks[k], slots[k] = tick, slot
+            levels.far_ticks[side, j], levels.far_slots[side, j] = (
+                levels.far_ticks[side, j - 1],
+                levels.far_slots[side, j - 1],
+            )
+        levels.far_ticks[side, k], levels.far_slots[side, k] = tick, slot
         levels.at[N_FAR + side] = n_far + 1
     levels.at[N_LEVELS + side] += 1
     best = levels.at[BEST + side]
@@ -195,7 +210,7 @@ def make(levels: Levels, side: Any, tick: Any) -> Any:
     return slot
 
 
-@inlined
+@plain_inlined
 def remove(levels: Levels, side: Any, tick: Any) -> None:
     """Take away the level at `tick`, which is there."""
     at = tick - levels.at[BASE]
@@ -210,12 +225,14 @@ def remove(levels: Levels, side: Any, tick: Any) -> None:
                 levels.top[side, group >> 6] &= ~(np.uint64(1) << np.uint64(group & 63))
     else:
         n_far = levels.at[N_FAR + side]
-        ticks, slots = levels.far_ticks[side], levels.far_slots[side]
-        k = np.searchsorted(ticks[:n_far], tick)
-        slot = slots[k]
+        k = _place(levels.far_ticks, side, n_far, tick)
+        slot = levels.far_slots[side, k]
         for j in range(k, n_far - 1):
-            ticks[j], slots[j] = ticks[j + 1], slots[j + 1]
-        slots[n_far - 1] = slot
+            levels.far_ticks[side, j], levels.far_slots[side, j] = (
+                levels.far_ticks[side, j + 1],
+                levels.far_slots[side, j + 1],
+            )
+        levels.far_slots[side, n_far - 1] = slot
         levels.at[N_FAR + side] = n_far - 1
     levels.total[side, slot] = 0
     levels.resting[side, slot] = 0
@@ -231,7 +248,7 @@ def remove(levels: Levels, side: Any, tick: Any) -> None:
             levels.at[BEST + 1] = next_up(levels, 1, tick + 1)
 
 
-@jit
+@plain
 def read(
     levels: Levels, side: Any, ticks: NDArray[np.int64], lots: NDArray[np.int64], orders: NDArray[np.int64]
 ) -> Any:

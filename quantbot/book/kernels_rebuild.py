@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quantbot.book import kernels_levels as book
 from quantbot.book.kernels_levels import Levels
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import plain, plain_inlined
 
 DONE, FAR_FULL, ORDERS_FULL = 0, 1, 2  # why `apply` came back; the event it names is not applied yet
 ADD, CANCEL, DELETE, MODIFY, EXECUTE, TRADE, SET, CLEAR, HALT = 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -50,7 +50,7 @@ class Orders(NamedTuple):
     after: NDArray[np.int32]
 
 
-@jit
+@plain
 def apply(
     action: Any,
     side: Any,
@@ -172,13 +172,13 @@ def apply(
     return DONE, n_events
 
 
-@inlined
+@plain_inlined
 def _home(orders: Orders, key: Any) -> Any:
     # Fibonacci hashing: ids rise by small steps, and the high bits of the product spread them.
     return np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & (orders.keys.shape[0] - 1)
 
 
-@inlined
+@plain_inlined
 def lookup(orders: Orders, key: Any) -> Any:
     """Return where `key` is in the table, or -1."""
     k = _home(orders, key)
@@ -189,7 +189,7 @@ def lookup(orders: Orders, key: Any) -> Any:
     return np.int64(-1)
 
 
-@inlined
+@plain_inlined
 def new(orders: Orders, key: Any, side: Any, tick: Any, size: Any) -> Any:
     """Return the slot of a new order; there is room."""
     if orders.at[FREE]:
@@ -207,7 +207,7 @@ def new(orders: Orders, key: Any, side: Any, tick: Any, size: Any) -> Any:
     return o
 
 
-@inlined
+@plain_inlined
 def forget(orders: Orders, k: Any) -> None:
     """Free the order at place `k` of the table, and close the gap that it leaves in the probes."""
     o = orders.places[k]
@@ -228,7 +228,7 @@ def forget(orders: Orders, k: Any) -> None:
     orders.keys[gap] = 0
 
 
-@jit
+@plain
 def rehash(keys: Any, places: Any, orders: Orders) -> None:
     """Put every key of an older table into the empty table of `orders`."""
     for old in range(keys.shape[0]):
@@ -239,7 +239,7 @@ def rehash(keys: Any, places: Any, orders: Orders) -> None:
             orders.keys[k], orders.places[k] = keys[old], places[old]
 
 
-@inlined
+@plain_inlined
 def _append(levels: Levels, orders: Orders, o: Any) -> None:
     side = orders.side[o]
     slot = book.make(levels, side, orders.price[o])
@@ -254,7 +254,7 @@ def _append(levels: Levels, orders: Orders, o: Any) -> None:
     levels.tail[side, slot] = o + 1
 
 
-@inlined
+@plain_inlined
 def _unlink(levels: Levels, orders: Orders, o: Any) -> None:
     side, tick = orders.side[o], orders.price[o]
     slot = book.find(levels, side, tick)
@@ -274,7 +274,7 @@ def _unlink(levels: Levels, orders: Orders, o: Any) -> None:
     levels.resting[side, slot] -= 1
 
 
-@jit
+@plain
 def _clear(levels: Levels, orders: Orders, side: Any) -> None:
     while levels.at[book.BEST + side] != book.NONE:
         tick = levels.at[book.BEST + side]
@@ -286,7 +286,7 @@ def _clear(levels: Levels, orders: Orders, side: Any) -> None:
         book.remove(levels, side, tick)
 
 
-@jit
+@plain
 def dump_orders(levels: Levels, orders: Orders, ids: Any, side: Any, price: Any, size: Any) -> Any:
     """Fill arrays with every order, bids first, best levels first, each queue from its front; return their number."""
     n = 0

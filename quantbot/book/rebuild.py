@@ -152,7 +152,7 @@ class Book:
         if window_ticks < 64 or window_ticks & (window_ticks - 1):
             raise InputError(f"window_ticks must be a power of two of at least 64, was {window_ticks}")
         self.instrument = instrument
-        self._levels = _empty_levels(window_ticks, _FAR)
+        self._levels = empty_levels(window_ticks, _FAR)
         self._orders = empty_orders(_ORDERS if instrument.kind == "by_order" else 1)
         self._counts = np.zeros(16, np.int64)
         self._placed = False
@@ -298,12 +298,12 @@ class Book:
     def _move_levels(self, middle: int, n_far: int) -> None:
         snapshot, queues = self.snapshot(), self.instrument.kind == "by_order"
         window = self._levels.bits.shape[1] * 64
-        levels = _empty_levels(window, max(n_far, _FAR))
+        levels = empty_levels(window, max(n_far, _FAR))
         levels.at[0] = middle - window // 2
         # More levels may lie outside the new window than outside the old one.
         outside = (snapshot.price_ticks < levels.at[0]) | (snapshot.price_ticks >= levels.at[0] + window)
         if int(outside.sum()) >= n_far:
-            levels = _empty_levels(window, 2 * int(outside.sum()))
+            levels = empty_levels(window, 2 * int(outside.sum()))
             levels.at[0] = middle - window // 2
         self._levels = levels
         if queues:
@@ -336,12 +336,18 @@ def check_counts(counts: Counts, *, allow: tuple[str, ...] = ()) -> None:
         )
 
 
+def no_looks() -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
+    """Return what tells `kernels_rebuild.apply` that nobody looks at the book."""
+    return _NO_LOOKS, _looks(0, 0)
+
+
 def _looks(n_looks: int, n_levels: int) -> tuple[NDArray[np.int64], ...]:
     tables = [np.zeros((n_looks, 2, n_levels), np.int64) for _ in range(3)]
     return (*tables, np.zeros((n_looks, 2), np.int64))
 
 
-def _empty_levels(window: int, n_far: int) -> Levels:
+def empty_levels(window: int, n_far: int) -> Levels:
+    """Return a window of so many ticks (a power of two) and room for so many levels outside, without a level."""
     from quantbot.book.kernels_levels import BEST, NONE, Levels
 
     def array(n: int, dtype: Any) -> NDArray[Any]:
@@ -381,6 +387,20 @@ def empty_orders(n: int) -> Orders:
         np.zeros(n, np.int32),
         np.zeros(n, np.int32),
     )
+
+
+def grown_levels(levels: Levels) -> Levels:
+    """Return the same levels with room for twice as many outside the window; slots stay."""
+    window, n_far = levels.bits.shape[1] * 64, levels.far_ticks.shape[1]
+    grown = empty_levels(window, 2 * n_far)
+    for name in ("total", "resting", "head", "tail"):
+        getattr(grown, name)[:, : window + n_far] = getattr(levels, name)
+    for name in ("bits", "middle", "top"):
+        getattr(grown, name)[:] = getattr(levels, name)
+    grown.far_ticks[:, :n_far] = levels.far_ticks
+    grown.far_slots[:, :n_far] = levels.far_slots
+    grown.at[:] = levels.at
+    return grown
 
 
 def grown_orders(orders: Orders) -> Orders:
