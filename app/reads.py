@@ -103,11 +103,11 @@ def _bars(url: str, name: str, version: str, asset: str) -> Bars:
 # ---------------------------------------------------------------------------------------------------------- strategies
 
 
-def strategies() -> Mapping[str, Strategy]:
-    """Return the strategies that ship with the product, by name."""
-    from quantbot.strategies.registry import shipped
+def strategies(engine_name: str = "bars") -> Mapping[str, Strategy]:
+    """Return the strategies of an engine that ship with the product, by name."""
+    from quantbot.strategies.registry import shipped, shipped_for_books
 
-    return shipped()
+    return shipped_for_books() if engine_name == "book" else shipped()
 
 
 def engine(name: str = "bars") -> Engine:

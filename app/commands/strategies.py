@@ -33,17 +33,18 @@ def _strategies(context: typer.Context) -> None:
 @app.command("list", epilog=examples("quantbot strategies list", "quantbot strategies list --json"))
 def list_strategies(json: Json = False) -> None:
     """List the shipped strategies."""
-    from quantbot.strategies.registry import shipped
+    from quantbot.strategies.registry import shipped, shipped_for_books
 
-    strategies = shipped()
+    strategies = [(name, "bars", strategy) for name, strategy in shipped().items()]
+    strategies += [(name, "book", strategy) for name, strategy in shipped_for_books().items()]
     if json:
-        terminal.print_json([_document(name, strategy) for name, strategy in strategies.items()])
+        terminal.print_json([_document(name, strategy) | {"engine": engine} for name, engine, strategy in strategies])
         return
     terminal.print_table(
-        ("strategy", "parameters", "what it does"),
+        ("strategy", "engine", "parameters", "what it does"),
         (
-            (name, ", ".join(parameter.name for parameter in strategy.parameters), _first_sentence(strategy.doc))
-            for name, strategy in strategies.items()
+            (name, engine, ", ".join(one.name for one in strategy.parameters), _first_sentence(strategy.doc))
+            for name, engine, strategy in strategies
         ),
     )
     terminal.note("your own: `quantbot strategies check path/to/file.py:function`")

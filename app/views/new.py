@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 
 OWN = "my own ..."
 FORM, TOML = "Form", "TOML"
-ENGINES = {"bars": "A strategy, asset by asset", "portfolio": "Weights of all assets together"}
+ENGINES = {
+    "bars": "A strategy, asset by asset",
+    "portfolio": "Weights of all assets together",
+    "book": "A strategy in an order book",
+}
 
 
 @_parts.page
 def page() -> None:
     """Show the form on the left, what it will cost on the right."""
     st.subheader("New sweep", anchor=False)
-    entries = [entry for entry in reads.catalogue() if not entry.problem and entry.kind == "bars"]
+    entries = [entry for entry in reads.catalogue() if not entry.problem]
     if not entries:
         _parts.empty("There is no dataset to sweep over yet.", "Data: how to bring one in", _url.DATA)
         return
@@ -75,7 +79,11 @@ def _as_text(text: str, *, toml: bool) -> None:
 def _form(entries: list[Entry]) -> str:
     """Show the form and return its spec as TOML, empty while a row can't be read."""
     engine = _engine()
-    strategy, reference = _strategy() if engine.takes_strategy else (None, "")
+    entries = [entry for entry in entries if entry.kind == engine.dataset_kind]
+    if not entries:
+        _parts.empty(f"There is no dataset of {engine.dataset_kind} yet.", "Data: how to bring one in", _url.DATA)
+        return ""
+    strategy, reference = _strategy(engine) if engine.takes_strategy else (None, "")
     if engine.takes_strategy and strategy is None:
         return ""
     st.markdown("**Data**")
@@ -136,9 +144,10 @@ def _engine() -> Engine:
     return reads.engine(str(chosen))
 
 
-def _strategy() -> tuple[Strategy | None, str]:
-    known = reads.strategies()
-    name = st.selectbox("Strategy", [*known, OWN], key="n.strategy")
+def _strategy(engine: Engine) -> tuple[Strategy | None, str]:
+    known = reads.strategies(engine.name)
+    key = "n.strategy" if engine.name == "bars" else f"n.{engine.name}.strategy"
+    name = st.selectbox("Strategy", [*known, OWN], key=key)
     reference = ""
     if name == OWN:
         reference = st.text_input(
