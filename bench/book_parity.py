@@ -8,6 +8,7 @@ possible at all is said in `docs/concepts/book.md`.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -143,9 +144,7 @@ def ours(
         models=[(int(Queue[kind.upper()]), float(power or 0))],
         latencies=[] if rows is None else [rows],
     )
-    by_exchange = np.argsort(events.ts_exchange_ns, kind="stable")
-    order = None if (np.diff(events.ts_exchange_ns) >= 0).all() else by_exchange
-    start = int(events.ts_exchange_ns[by_exchange[0]])
+    order, start, ticks = prepared(events)
     replay = BookReplay(
         events.instrument,
         strategy,
@@ -153,11 +152,19 @@ def ours(
         exchange or Exchange(partial=False, cancel_on_gap=False, drain=True, hftbacktest_fifo=kind == "fifo"),
         start_ns=start,
         stop_ns=int(events.ts_received_ns[-1]) + 1,
-        ticks=tick_window(events),
+        ticks=ticks,
         record=record,
     )
     replay.feed(events, final=True, order_of=order)
     return replay
+
+
+@functools.cache
+def prepared(events: Events) -> tuple[np.ndarray | None, int, tuple[int, int]]:
+    """Return what is known of a stream beforehand: the exchange's order, the first time, the window of ticks."""
+    by_exchange = np.argsort(events.ts_exchange_ns, kind="stable")
+    order = None if (np.diff(events.ts_exchange_ns) >= 0).all() else by_exchange
+    return order, int(events.ts_exchange_ns[by_exchange[0]]), tick_window(events)
 
 
 def case(arguments: argparse.Namespace, peer: Peer, name: str, events: Events, queue: str, latency: str) -> bool:

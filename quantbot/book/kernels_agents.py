@@ -21,11 +21,11 @@ MARKET = int(OrderKind.MARKET)
 def hear(st: Any, a: int, ts: int) -> None:
     """Let agent `a` know what has come to it by `ts`."""
     agent = agent_at(st, a)
-    size = st.n_answers
+    first = a * st.n_answers
     while agent.head < agent.tail:
-        told = answer_at(st, a * size + agent.head % size)
+        told = answer_at(st, first + agent.head)
         if told.due > ts:
-            break
+            return
         agent.head += 1
         agent.quiet = 0
         order = order_at(st, told.order)
@@ -38,11 +38,15 @@ def hear(st: Any, a: int, ts: int) -> None:
             order.known -= told.lots
             if kind == FILLED:
                 order.local = FREE
+                agent.n_used -= 1
         elif kind == MODIFIED:
             order.known = told.lots
             order.local = LIVE
         else:
             order.local = FREE
+            agent.n_used -= 1
+    agent.head = 0  # the same few lines of memory again
+    agent.tail = 0
 
 
 @jit
@@ -51,6 +55,9 @@ def send(st: Any, o: int, kind: int, ts: int) -> None:
     agent = agent_at(st, order_at(st, o).agent)
     due = max(ts + delay(st, agent, ts, True), agent.entry_last)
     agent.entry_last = due
+    # What was sent when, as one number: the sentinel compares it.
+    order = order_at(st, o)
+    agent.trace = (agent.trace * 31 + ts) * 31 + (order.tick * 8 + order.side * 3 + kind) * 31 + order.leaves
     push(st, due, o, kind)
 
 
@@ -87,6 +94,7 @@ def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) 
     order.kind = kind
     order.agent = a
     order.local = SENT
+    agent.n_used += 1
     order.resting = 0
     order.touched = 0
     order.placed_ns = ts
@@ -102,7 +110,8 @@ def ask(st: Any, a: int, ts: int) -> None:
     tick without an order of ours on its side gets a new one.
     """
     agent = agent_at(st, a)
-    hear(st, a, ts)
+    if agent.tail > 0:
+        hear(st, a, ts)
     agent.n_wakes += 1
     n_levels, first, stop = st.n_levels, a * st.n_slots, (a + 1) * st.n_slots
     n_want, view, want = 4 * n_levels + 2, st.at_view, st.at_want
@@ -146,10 +155,14 @@ def ask(st: Any, a: int, ts: int) -> None:
     for i in range(4 * n_levels):
         put(wants, i, whole(want, i))
     quiet = True
+    left = agent.n_used
     for o in range(first, stop):
+        if left == 0:
+            break
         order = order_at(st, o)
         if order.local == FREE:
             continue
+        left -= 1
         start = 0 if order.side > 0 else 2 * n_levels
         lots = 0
         for i in range(start, start + n_levels):
@@ -174,12 +187,14 @@ def ask(st: Any, a: int, ts: int) -> None:
             if whole(want, i + n_levels) <= 0:
                 continue
             there = False
+            left = agent.n_used
             for o in range(first, stop):
-                there |= (
-                    order_at(st, o).local != FREE
-                    and order_at(st, o).side == side
-                    and order_at(st, o).tick == whole(want, i)
-                )
+                if left == 0 or there:
+                    break
+                order = order_at(st, o)
+                if order.local != FREE:
+                    left -= 1
+                    there = order.side == side and order.tick == whole(want, i)
             if not there:
                 quiet = False
                 place(st, a, side, st.quote_kind, whole(want, i), whole(want, i + n_levels), ts)

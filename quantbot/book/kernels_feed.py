@@ -119,3 +119,13 @@ def look(st: Any, feed: Any, ts: int) -> None:
                 total += lots
             tick += 1
         put(st.at_view, 13, total)
+
+
+@jit
+def in_order(ts_exchange: Any, ts_received: Any, last: int) -> bool:
+    """Return whether nothing is received before the exchange's time of it, or before `last` or what came earlier."""
+    for i in range(ts_received.shape[0]):
+        if ts_received[i] < last or ts_received[i] < ts_exchange[i]:
+            return False
+        last = ts_received[i]
+    return True

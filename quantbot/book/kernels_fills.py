@@ -81,18 +81,35 @@ def delay(st: Any, agent: Any, ts: int, entry: bool) -> Any:
 
 
 @jit
+def make_room(st: Any, agent: Any, a: int) -> None:
+    """Move the answers that are still on their way to the start of the agent's place for them."""
+    first = a * st.n_answers
+    n = agent.tail - agent.head
+    for i in range(n):
+        row, old = answer_at(st, first + i), answer_at(st, first + agent.head + i)
+        row.due = old.due
+        row.lots = old.lots
+        row.value = old.value
+        row.order = old.order
+        row.kind = old.kind
+    agent.head = 0
+    agent.tail = n
+
+
+@jit
 def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
     """Send an answer about order `o` on its way."""
     a = order_at(st, o).agent
     agent = agent_at(st, a)
     due = max(ts + delay(st, agent, ts, False), agent.answer_last)
     agent.answer_last = due
-    size = st.n_answers
-    if agent.tail - agent.head == size:  # full: told together with the one before
+    if agent.tail == st.n_answers and agent.head > 0:
+        make_room(st, agent, a)
+    if agent.tail == st.n_answers:
         agent.merged += 1
         agent.dead = 1
         return
-    slot = answer_at(st, a * size + agent.tail % size)
+    slot = answer_at(st, a * st.n_answers + agent.tail)
     agent.tail += 1
     slot.due = due
     slot.order = o

@@ -41,6 +41,8 @@ def push(st: Any, due: int, order: Any, kind: int) -> None:
     half = st.n_half
     n = st.ring_n
     mask = half - 1
+    if n == 0:
+        st.ring_head = 0  # the same few lines of memory again
     if n == 0 or message_at(st, half + ((st.ring_head + n - 1) & mask)).due <= due:
         put_message(st, half + ((st.ring_head + n) & mask), due, sequence, order, kind)
         st.ring_n = n + 1

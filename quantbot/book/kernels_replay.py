@@ -61,22 +61,27 @@ def replay(
                 break
             st.next_due = due - 1  # look again
             if kind == MESSAGE:
-                in_ring = ring_first(st)
-                row = message_at(st, st.n_half + st.ring_head if in_ring else 0)
-                o, what = row.order, row.kind
-                if in_ring:
-                    st.ring_head = (st.ring_head + 1) & (st.n_half - 1)
-                    st.ring_n -= 1
-                else:
-                    pop(st)
-                if what != WAKE:
-                    st.stamp += 1
-                    arrive(st, o, what, due)
-                elif due < st.stop:
-                    feed = feed_at(st, whole(st.at_feed_of, o))
-                    receive(st, feed, ts_received, action, side, price, size, flags, due, ALL)
-                    look(st, feed, due)
-                    ask(st, o, due)
+                # Many at a time: until something else is due, or a fill's mark-out may be.
+                had, limit = st.n_fills, min(other_due(st, ts_received), ts - 1)
+                while st.ring_n + st.heap_n > 0 and st.n_fills == had:
+                    in_ring = ring_first(st)
+                    row = message_at(st, st.n_half + st.ring_head if in_ring else 0)
+                    due, o, what = row.due, row.order, row.kind
+                    if due > limit:
+                        break
+                    if in_ring:
+                        st.ring_head = (st.ring_head + 1) & (st.n_half - 1)
+                        st.ring_n -= 1
+                    else:
+                        pop(st)
+                    if what != WAKE:
+                        st.stamp += 1
+                        arrive(st, o, what, due)
+                    elif due < st.stop:
+                        feed = feed_at(st, whole(st.at_feed_of, o))
+                        receive(st, feed, ts_received, action, side, price, size, flags, due, ALL)
+                        look(st, feed, due)
+                        ask(st, o, due)
             elif kind == SAMPLE:
                 sample(st)
                 st.next_sample = due + st.sample_every
@@ -161,22 +166,49 @@ def next_due(st: Any, ts_received: Any) -> tuple[int, int]:
             due, kind = first, MESSAGE
     if st.eager:
         for c in range(st.n_feeds):
-            feed = feed_at(st, c)
-            if feed.at < ts_received.shape[0]:
-                heard = ts_received[feed.at] + feed.extra
-                if heard < due and heard <= st.stop:
-                    due, kind = heard, FEED + c
+            heard = next_heard(st, feed_at(st, c), ts_received)
+            if heard < due:
+                due, kind = heard, FEED + c
     if st.timers_n > 0 and timer_at(st, 0).due < due and timer_at(st, 0).due < st.stop:
         due, kind = timer_at(st, 0).due, TIMER
-    for h in range(st.n_horizons):
-        at = whole(st.at_marked, h)
-        if at < st.n_fills:
-            ripe = fill_at(st, at).ts_ns + whole(st.at_horizons, h)
-            if ripe < due and ripe <= st.stop:
-                due, kind = ripe, MARK
+    marks = next_mark(st)
+    if marks < due:
+        due, kind = marks, MARK
     if st.next_sample < due and st.next_sample <= st.stop:
         due, kind = st.next_sample, SAMPLE
     return due, kind
+
+
+@jit
+def other_due(st: Any, ts_received: Any) -> Any:
+    """Return when something other than a message is due, or the end where messages stop there."""
+    due = min(NEVER if st.drain else st.stop, next_mark(st))
+    if st.eager:
+        for c in range(st.n_feeds):
+            due = min(due, next_heard(st, feed_at(st, c), ts_received))
+    if st.timers_n > 0 and timer_at(st, 0).due < st.stop:
+        due = min(due, timer_at(st, 0).due)
+    return min(due, st.next_sample) if st.next_sample <= st.stop else due
+
+
+@jit
+def next_heard(st: Any, feed: Any, ts_received: Any) -> Any:
+    """Return when a feed's next event is received, NEVER after the end."""
+    if feed.at >= ts_received.shape[0]:
+        return NEVER
+    heard = ts_received[feed.at] + feed.extra
+    return heard if heard <= st.stop else NEVER
+
+
+@jit
+def next_mark(st: Any) -> Any:
+    """Return when the next mark-out is due, NEVER after the end."""
+    due = NEVER
+    for h in range(st.n_horizons):
+        at = whole(st.at_marked, h)
+        if at < st.n_fills:
+            due = min(due, fill_at(st, at).ts_ns + whole(st.at_horizons, h))
+    return due if due <= st.stop else NEVER
 
 
 @jit

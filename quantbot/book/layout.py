@@ -115,30 +115,32 @@ OURS = np.dtype(
     align=True,
 )
 
+# What a wake-up, an arrival and an answer touch stands first, so that it shares a few lines of memory.
 AGENT = np.dtype(
     [(name, I64) for name in (
+        "head", "tail", "n_wakes", "quiet", "killed", "known_position", "n_used", "n_orders", "n_cancels",
+        "entry_last", "answer_last", "entry_ns", "answer_ns", "limit_lots", "n_resting", "resting_orders",
+        "open_orders_ns", "known_cash", "trace",
+    )]
+    + [("arrival2", F64), ("kill_at", F64), ("latency", I32), ("queue", I32), ("table", I32), ("entry_hint", I32),
+       ("answer_hint", I32), ("dead", I32)]
+    + [(name, I64) for name in (
         "position", "cash", "maker_value", "taker_value", "maker_lots", "taker_lots", "n_maker", "n_taker",
-        "n_orders", "n_cancels", "n_modifies", "n_rejected", "n_full", "n_clipped",
-        "known_position", "known_cash", "known_at", "head", "tail", "merged", "entry_last", "answer_last",
-        "entry_ns", "answer_ns", "draws", "limit_lots", "quiet", "killed", "n_resting", "n_used", "stamp", "taken",
-        "n_wakes", "spread_sum2", "queue_ns", "open_orders_ns", "abs_position_max", "n_through", "n_queue", "n_cross",
-        "filled_orders", "resting_orders",
+        "n_modifies", "n_rejected", "n_full", "n_clipped", "merged", "draws", "stamp", "taken", "spread_sum2",
+        "queue_ns", "abs_position_max", "n_through", "n_queue", "n_cross", "filled_orders",
     )]
     + [("key", U64)]
     + [(name, F64) for name in (
-        "kill_at", "maker_bps", "taker_bps", "maker_lot_fee", "taker_lot_fee", "trade_fee", "capital",
-        "equity", "peak", "drawdown", "sum_r", "sum_r2", "sum_down2", "sum_abs_position", "sum_position", "sum_pos2",
-        "arrival2",
-    )]
-    + [("latency", I32), ("table", I32), ("queue", I32), ("group", I32), ("entry_hint", I32), ("answer_hint", I32),
-       ("partial", I32), ("dead", I32)],
+        "maker_bps", "taker_bps", "maker_lot_fee", "taker_lot_fee", "trade_fee", "capital", "equity", "peak",
+        "drawdown", "sum_r", "sum_r2", "sum_down2", "sum_abs_position", "sum_position", "sum_pos2",
+    )],
     align=True,
 )  # fmt: skip
 
 ORDER = np.dtype(
-    [("tick", I64), ("lots", I64), ("leaves", I64), ("known", I64), ("want", I64), ("placed_ns", I64),
+    [("tick", I64), ("leaves", I64), ("known", I64), ("placed_ns", I64),
      ("cohort", I32), ("next", I32), ("prev", I32), ("agent", I32),
-     ("side", I8), ("kind", I8), ("local", I8), ("resting", I8), ("touched", I8)],
+     ("side", I8), ("kind", I8), ("local", I8), ("resting", I8), ("touched", I8), ("lots", I64), ("want", I64)],
     align=True,
 )  # fmt: skip
 
@@ -184,7 +186,8 @@ STATE = np.dtype(
         "cohort_free", "n_fills", "next_sample", "sample_every", "n_samples", "halted", "unreadable", "crossed",
         "gaps", "halts", "unknown", "table_n", "outside", "clears", "late", "stop", "by_order", "partial",
         "hft_fifo", "on_gap_cancel", "wake", "n_levels", "n_slots", "n_answers", "post_only", "n_horizons", "at",
-        "fills_dropped", "volume", "trade_tick", "trade_side", "recover_ns", "drain", "n_agents", "n_parameters", "n_memory",
+        "fills_dropped", "volume", "trade_tick", "trade_side", "recover_ns", "drain", "n_agents", "n_parameters",
+        "n_memory",
         "depth_levels", "eager", "wants_open", "take_kind", "quote_kind", "at_sizes", "at_ours", "at_agents",
         "at_orders", "at_cohorts", "at_answers", "at_heap", "at_timers", "at_groups", "at_feeds", "at_models",
         "at_fills", "at_taken", "at_rows", "at_starts", "at_table", "at_resolved", "at_horizons", "at_marked",

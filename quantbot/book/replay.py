@@ -339,11 +339,15 @@ class BookReplay:
         """Let no event be received before the exchange's time of it or of an earlier one: the clocks differ then."""
         if not len(events):
             return events
-        received = np.maximum(events.ts_received_ns, events.ts_exchange_ns)
-        received[0] = max(int(received[0]), self._received)
-        np.maximum.accumulate(received, out=received)
-        self._received = int(received[-1])
-        return replace(events, ts_received_ns=received)
+        from quantbot.book.kernels_feed import in_order
+
+        if not in_order(events.ts_exchange_ns, events.ts_received_ns, self._received):
+            received = np.maximum(events.ts_received_ns, events.ts_exchange_ns)
+            received[0] = max(int(received[0]), self._received)
+            np.maximum.accumulate(received, out=received)
+            events = replace(events, ts_received_ns=received)
+        self._received = int(events.ts_received_ns[-1])
+        return events
 
     def _with_carried(self, events: Events) -> Events:
         """Put what was matched, but not yet received by every feed, before the new part."""

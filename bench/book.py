@@ -1,0 +1,148 @@
+"""Agents on one replay of a book, beside hftbacktest's separate replays: `python bench/book.py --help`.
+
+Every time is CPU time of one core, events in memory and code compiled on both sides, the median over interleaved
+pairs (ours, theirs). The peer replays some of the sets and is scaled to all; where that was fewer than all, the row
+says so. Fills, position and balance are compared by `bench/book_parity.py`; here the number of fills is, of the sets
+that the peer replayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from book_feed import load, save, synthetic
+from book_parity import MAKER_BPS, TAKER_BPS, Peer, ours, usual_lots, usual_spread
+
+from quantbot.book.events import Events
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    label: str
+    stream: str
+    n: int
+    floor: float
+    queue: str = "risk_averse"
+    own_latency: bool = False
+    n_quotes: int = 1
+
+
+CASES = (
+    Case("one strategy", "L2", 1, 5),
+    Case("64, one latency", "L2", 64, 120),
+    Case("64, a latency each", "L2", 64, 40, own_latency=True),
+    Case("1,024, one latency", "L2", 1024, 600),
+    Case("64, five orders a side", "L2", 64, 30, n_quotes=5),
+    Case("64 by order, fifo", "L3", 64, 120, queue="fifo"),
+    Case("64, power3 queue", "L2", 64, 120, queue="power3:3"),
+)
+
+
+def main() -> None:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        files = streams(arguments)
+        for name, events in files.items():
+            save(events, Path(folder) / f"{name}.npz")
+        sizes = ", ".join(f"{name} {len(events):,} events" for name, events in files.items())
+        print(
+            f"{sizes}; CPU time of one core, median of {arguments.pairs} pairs; asked every {arguments.period_ms} ms\n"
+        )
+        print("| case | ours, ns/event | hftbacktest, ns/event and set | ratio | floor | fills |")
+        print("|---|---:|---:|---:|---:|---:|")
+        with Peer(arguments.peer_python, Path(folder)) as peer:
+            chosen = [one for one in CASES if one.stream in files and arguments.only in one.label]
+            done = [row(arguments, peer, one, files[one.stream]) for one in chosen]
+    sys.exit(0 if all(done) or not arguments.check else 1)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=Path, help="npz or Binance raw stream; default: a synthetic market")
+    parser.add_argument("--n-events", type=int, default=1_000_000, help="of the synthetic market, by order")
+    parser.add_argument("--seed", type=int, default=1, help="of the synthetic market")
+    parser.add_argument("--gap-us", type=float, default=1000.0, help="mean time between its events")
+    parser.add_argument("--half-spread", default="1:5", help="range of the grid, in units of a usual spread")
+    parser.add_argument("--skew", default="0:0.2", help="range of the grid, ticks a usual trade")
+    parser.add_argument("--period-ms", type=int, default=100)
+    parser.add_argument("--entry-us", type=int, default=500)
+    parser.add_argument("--answer-us", type=int, default=700)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--peer-sets", type=int, default=4, help="sets that the peer replays, evenly from the grid")
+    parser.add_argument("--peer-python", default=str(HERE / ".env-hftbacktest/bin/python"))
+    parser.add_argument("--only", default="", help="run the rows whose label contains this")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a floor is missed")
+    return parser.parse_args()
+
+
+def streams(arguments: argparse.Namespace) -> dict[str, Events]:
+    if arguments.events:
+        events = load(arguments.events)
+        return {"L3" if events.instrument.kind == "by_order" else "L2": events}
+    by_order, by_price = synthetic(arguments.n_events, arguments.seed, arguments.gap_us * 1000.0)
+    return {"L2": by_price, "L3": by_order}
+
+
+def grid(arguments: argparse.Namespace, case: Case, events: Events) -> dict[str, list[Any]]:
+    """Return the sets of a case, spread over the ranges; the first one is their middle where there is one only."""
+    scale, lots = usual_spread(events), usual_lots(events)
+    ends = [[float(end) for end in text.split(":")] for text in (arguments.half_spread, arguments.skew)]
+    draws = np.random.default_rng(arguments.seed)
+    half = (
+        np.round(np.linspace(*ends[0], case.n) * scale * 2) / 2 if case.n > 1 else np.array([np.mean(ends[0]) * scale])
+    )
+    skew = draws.uniform(*ends[1], case.n) / lots
+    n = case.n
+    return {
+        "half_spread": half.tolist(), "skew": skew.tolist(), "spacing": [0 if case.n_quotes == 1 else 2] * n,
+        "n_quotes": [case.n_quotes] * n, "lots": [lots] * n, "most": [20 * lots] * n,
+    }  # fmt: skip
+
+
+def row(arguments: argparse.Namespace, peer: Peer, case: Case, events: Events) -> bool:
+    """Measure a case and print its row; return whether the floor is reached."""
+    points = grid(arguments, case, events)
+    own = np.linspace(0.5, 1.5, case.n) if case.own_latency else np.ones(case.n)
+    entry, answer = (own * arguments.entry_us * 1000).astype(int), (own * arguments.answer_us * 1000).astype(int)
+    period = arguments.period_ms * 1_000_000
+    asked: dict[str, Any] = {"period_ns": period, "entry_ns": entry, "answer_ns": answer, "record": False}
+    chosen = np.unique(np.linspace(0, case.n - 1, min(arguments.peer_sets, case.n)).astype(int))
+    kind, _, power = case.queue.partition(":")
+    request = {name: [column[i] for i in chosen] for name, column in points.items()} | {
+        "events": f"{case.stream}.npz", "queue": kind, "power": float(power or 0), "period_ns": period, "fills": False,
+        "stop_ns": int(events.ts_received_ns[-1]) + 1, "most_fills": 1, "entry_ns": entry[chosen].tolist(),
+        "answer_ns": answer[chosen].tolist(), "maker_fee": MAKER_BPS * 1e-4, "taker_fee": TAKER_BPS * 1e-4,
+    }  # fmt: skip
+    ours(events, points, case.queue, **asked)
+    peer.ask(request)
+    mine, theirs = [], []
+    for _ in range(arguments.pairs):
+        start = time.process_time()
+        replay = ours(events, points, case.queue, **asked)
+        mine.append(time.process_time() - start)
+        answer_ = peer.ask(request)
+        theirs.append(float(np.mean(answer_["seconds"])))
+    found = (replay.agents["n_maker"] + replay.agents["n_taker"])[chosen].tolist()
+    same = "equal" if found == answer_["fills"] else f"DIFFERENT: {found[:4]}, theirs {answer_['fills'][:4]}"
+    ratio = median(theirs) * case.n / median(mine)
+    scaled = "" if len(chosen) == case.n else f" (from {len(chosen)} sets)"
+    each = 1e9 / len(events)
+    print(f"| {case.label} | {median(mine) * each:.1f} | {median(theirs) * each:.1f}{scaled} | {ratio:.1f}x |"
+          f" {case.floor:g}x | {np.sum(replay.agents['n_maker']):,}, {same} |", flush=True)  # fmt: skip
+    return ratio >= case.floor and found == answer_["fills"]
+
+
+if __name__ == "__main__":
+    main()
