@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
 
 EXAMPLE = "sma-sp500.toml"
-MEANWHILE = {"portfolio-minute.toml": "portfolios of least CVaR"}
+BOOK = "demo/synthetic-book"
+# What is run, one after the other, while the app is served already: the words of a command, and what it shows.
+MEANWHILE: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("sweep", "run", "portfolio-minute.toml"), "portfolios of least CVaR"),
+    (("ingest", "synthetic-book", BOOK, "--events", "200000", "--days", "2"), "a synthetic order book"),
+    (("sweep", "run", "maker-synthetic.toml"), "a market maker on it"),
+)
 WORKERS = 2
 
 
@@ -62,28 +68,28 @@ def serve_run(root: Store, identity: str, port: int) -> None:
         terminal.note(f"port {port} is taken; using {chosen}")
     with serving(root.url, port=chosen) as server, _meanwhile(root):
         terminal.say(f"3/3 the surface: {server.url}{surface_path(identity)}   (Ctrl-C ends everything)")
-        terminal.say(f"    running meanwhile, see Runs: {', '.join(MEANWHILE.values())}")
+        terminal.say(f"    running meanwhile, see Runs: {', '.join(what for _, what in MEANWHILE)}")
         wait(server)
     terminal.note("ended; nothing is left running")
 
 
 @contextmanager
 def _meanwhile(root: Store) -> Iterator[None]:
-    """Run the other examples one after the other, so that every page has something to show; end what is left."""
+    """Run other examples one after the other, so that every page has something to show; end what is left."""
     from app.serve import end_tree
 
     running: list[subprocess.Popen[bytes]] = []
     ending = threading.Event()
 
     def run() -> None:
-        for name in MEANWHILE:
+        for words, _ in MEANWHILE:
             if ending.is_set():
                 return
-            command = [sys.executable, "-m", "app", "sweep", "run", str(_example(name)), "--store", root.url]
+            words = tuple(str(_example(word)) if word.endswith(".toml") else word for word in words)
             running.append(
                 subprocess.Popen(
-                    [*command, "--workers", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL, start_new_session=True,
+                    [sys.executable, "-m", "app", *words, "--store", root.url], stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                 )
             )  # fmt: skip
             running[-1].wait()

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from datasets.bars import BarColumns, BarsMeta, write_bars
 from datasets.catalog import open_dataset
 from datasets.store import open_store
+from datasets.synthetic_book import synthetic_book
 from quantbot.engine import get_engine
 from quantbot.errors import CorruptError, InputError, NotFoundError, QuantBotError, SpecError, TooLargeError
+from sweeps.feeds import open_feed
 from sweeps.partition import block_starts
 from sweeps.plan import Plan, make_plan
 from sweeps.spec import load_spec, parse_spec
@@ -79,6 +81,7 @@ def root(tmp_path_factory):
             meta(),
             {},
         )
+    synthetic_book(store, "demo/synthetic-book", 5_000, n_sessions=2)
     return store
 
 
@@ -407,8 +410,8 @@ def test_examples__survive_their_bytes_and_are_small_enough_to_run_here(path, ro
     engine, job = get_engine(plan.engine), plan.job()
     for index in sorted({0, plan.n_blocks - 1}):
         block = plan.block(index)
-        dataset = open_dataset(plan.dataset_name, root)
-        data = dataset.panel(plan.members) if plan.members else dataset.bars(block.asset)
+        feed = open_feed(plan.dataset_name, root)
+        data = feed.panel(plan.members) if plan.members else feed.data(block.asset)
         window = block.fold.window(data.ts_end_ns)
         rows = engine.run(job, data, window, plan.points[block.point_start : block.point_stop])
         assert tuple(rows.measures) == plan.measures
