@@ -228,10 +228,10 @@ class EventsDataset:
         stop = about.n_events if stop is None else min(stop, about.n_events)
         if start < 0 or (start > stop and start > about.n_events):
             raise InputError(f"{asset}/{session} has {about.n_events} events, there is none at {start}")
-        arrays = {name: self._array(about, name) for name in STORED}
         for chunk in range(start // about.chunk_events, -(-stop // about.chunk_events)):
             first = chunk * about.chunk_events
-            stored = {name: array[first : first + about.chunk_events] for name, array in arrays.items()}
+            n_rows = min(about.chunk_events, about.n_events - first)
+            stored = {name: self._chunk(about, name, chunk)[:n_rows] for name in STORED}
             yield self._decoded(asset, session, stored)[max(start - first, 0) : stop - first]
 
     def snapshot_events(self, asset: str, session: str) -> NDArray[np.int64]:
@@ -289,6 +289,21 @@ class EventsDataset:
     @cached_property
     def _verified(self) -> VerifiedObjects:
         return VerifiedObjects(self.root.child(references.folder(self.name)), self.manifest.objects, self._label)
+
+    def _chunk(self, about: Session, name: str, chunk: int) -> NDArray[Any]:
+        """Return one chunk of a column: what zarr would give, in a third of its time.
+
+        A chunk is a Blosc frame and its CRC32C; its bytes have been compared with the manifest's digests already.
+        """
+        from numcodecs import blosc
+
+        key = f"{self._folder}/{ZARR}/{about.path}/{name}/c/{chunk}"
+        frame = memoryview(self._verified.get(key))[:-4]
+        values = np.empty(about.chunk_events, STORED[name])
+        if len(frame) < 16 or int.from_bytes(frame[4:8], "little") != values.nbytes:
+            raise CorruptError(f"{self._label}: {key} is no chunk of {about.chunk_events} {STORED[name]}")
+        blosc.decompress(frame, values)
+        return values
 
     def _array(self, about: Session, name: str) -> Any:
         import zarr

@@ -236,7 +236,7 @@ class _SessionWriter:
             column.finish()
         digest = hashlib.sha256(b"".join(each.digest() for each in self._hashes.values())).hexdigest()
         return {
-            "session": self.session, "path": self.path, "n_events": self._n, "chunk_events": self._chunk,
+            "session": self.session, "path": self.path, "n_events": self._n, "chunk_events": min(self._chunk, self._n),
             "n_snapshots": self._n_snapshots, "start_ns": self._start, "end_ns": self._last_received,
             "low_ticks": self._low if self._low <= self._high else 0,
             "high_ticks": self._high if self._low <= self._high else 0, "sha256": digest,
@@ -285,18 +285,23 @@ class _Column:
     """A Zarr array that grows by whole chunks."""
 
     def __init__(self, group: Any, name: str, dtype: np.dtype[Any], chunk: int, attributes: Mapping[str, str]) -> None:
+        self._group, self._name, self._attributes = group, name, attributes
+        self._array: Any = None
+        self._buffer: NDArray[Any] = np.empty(chunk, dtype)
+        self._held = self._written = 0
+
+    def _create(self, chunk: int) -> Any:
         from zarr.codecs import BloscCodec, Crc32cCodec
 
         # Measured on LOBSTER and Binance events: lz4 with bytes shuffled takes 8.6 B and 5 ns an event, zstd 7.1 B and
         # 20 ns, which would be more than a replay of one agent.
-        codec = BloscCodec(typesize=dtype.itemsize, cname="lz4", clevel=5, shuffle="shuffle")
-        self._array = group.create_array(
-            name, shape=(0,), chunks=(chunk,), dtype=dtype, compressors=[codec, Crc32cCodec()], fill_value=0,
-            dimension_names=["snapshot" if name in ("snapshot_event", "snapshot_stop") else _dimension(name)],
-            attributes=dict(attributes), config={"write_empty_chunks": True},
+        size = self._buffer.itemsize
+        codec = BloscCodec(typesize=size, cname="lz4", clevel=5, shuffle="shuffle")
+        return self._group.create_array(
+            self._name, shape=(0,), chunks=(chunk,), dtype=self._buffer.dtype, compressors=[codec, Crc32cCodec()],
+            fill_value=0, dimension_names=[_dimension(self._name)], attributes=dict(self._attributes),
+            config={"write_empty_chunks": True},
         )  # fmt: skip
-        self._buffer: NDArray[Any] = np.empty(chunk, dtype)
-        self._held = self._written = 0
 
     def add(self, values: NDArray[Any]) -> None:
         at = 0
@@ -311,6 +316,8 @@ class _Column:
     def finish(self) -> None:
         """Write what is held."""
         if self._held:
+            if self._array is None:
+                self._array = self._create(self._held)  # the buffer's length, or what a short session has
             self._array.resize((self._written + self._held,))
             self._array[self._written : self._written + self._held] = self._buffer[: self._held]
             self._written += self._held
@@ -327,6 +334,8 @@ def _asset(symbol: str, instrument: BookInstrument, sessions: list[tuple[str, di
 
 
 def _dimension(name: str) -> str:
+    if name in ("snapshot_event", "snapshot_stop"):
+        return "snapshot"
     return "entry" if name.startswith("snapshot_") else "event"
 
 

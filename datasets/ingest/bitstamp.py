@@ -19,7 +19,7 @@ _MS = 10**6
 
 
 class BitstampOrders:
-    """Lines of id, receipt and exchange time (ms), price, volume left, action and side.
+    """Lines of id, receipt and exchange time (ms), price, volume left (1e-8), action and side.
 
     A change of volume is a modification: whether it was a trade or a cancellation, the feed does not say. Orders that
     were there before the file began are unknown to it; the book counts what names them.
@@ -43,7 +43,7 @@ class BitstampOrders:
         total = max(self._path.stat().st_size, 1)
         fields = (
             Field("id"), Field("received"), Field("exchange"), Field("price", "number", 8),
-            Field("volume", "number", 8), Field("action", "word"), Field("direction", "word"),
+            Field("volume"), Field("action", "word"), Field("direction", "word"),
         )  # fmt: skip
         session = ""
         for block in rows(self._path, fields, max_bytes=self._max_bytes, skip_lines=1):

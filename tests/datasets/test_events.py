@@ -158,6 +158,19 @@ def test_bars__are_asked_for_as_bars(root):
         open_dataset("mine/x", root)
 
 
+def test_the_columns__are_zarr_for_anybody(root):
+    import zarr
+
+    events = drawn()
+    dataset = write(root, [events]).dataset
+    group = zarr.open_group(dataset.zarr_url.removeprefix("file://"), mode="r", zarr_format=3)["0000"]
+    assert group.attrs["symbol"] == "X"
+    assert np.array_equal(group["price_ticks"][:], events.price_ticks)
+    exchange = np.concatenate([np.cumsum(group["ts_exchange_delta_ns"][at : at + 1024]) for at in range(0, 5000, 1024)])
+    assert np.array_equal(exchange, events.ts_exchange_ns)
+    assert np.array_equal(exchange + group["latency_ns"][:], events.ts_received_ns)
+
+
 def test_recheck__finds_what_the_ingest_found(root):
     written = write(root, [drawn()])
     assert recheck(written.dataset).assets == written.report.assets

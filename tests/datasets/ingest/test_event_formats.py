@@ -407,7 +407,7 @@ def test_hftbacktest__pickled_arrays_and_bombs_are_refused(tmp_path):
 
 
 def test_bitstamp__changes_keep_the_order_and_deletes_of_others_are_counted(tmp_path):
-    events = read(BitstampOrders(bitstamp(tmp_path)), tick_size=0.01, lot_size=1)
+    events = read(BitstampOrders(bitstamp(tmp_path)), tick_size=0.01, lot_size=1e-8)
     counts = Book(events.instrument).apply(events)
     assert [row[:5] for row in told(events)][2] == (4, 1, 23647, 5, 1)
     assert (counts.unknown_ids, counts.duplicates, events.check().times_back) == (1, 0, 4)
