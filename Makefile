@@ -41,6 +41,7 @@ bench-portfolio: .venv/.extras-dev bench/.env-vectorbt/.installed
 
 bench-book: .venv/.extras-dev bench/.env-hftbacktest/.installed
 	.venv/bin/python bench/book_parity.py --peer-python bench/.env-hftbacktest/bin/python
+	.venv/bin/python bench/book.py --peer-python bench/.env-hftbacktest/bin/python
 
 bench/.env-%/.installed: bench/requirements-%.txt .venv/.extras-dev
 	.venv/bin/uv venv --quiet --allow-existing bench/.env-$*

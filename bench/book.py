@@ -73,7 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--events", type=Path, help="npz or Binance raw stream; default: a synthetic market")
     parser.add_argument("--n-events", type=int, default=1_000_000, help="of the synthetic market, by order")
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic market")
-    parser.add_argument("--gap-us", type=float, default=1000.0, help="mean time between its events")
+    parser.add_argument("--gap-us", type=float, default=200.0, help="mean time between its events")
     parser.add_argument("--half-spread", default="1:5", help="range of the grid, in units of a usual spread")
     parser.add_argument("--skew", default="0:0.2", help="range of the grid, ticks a usual trade")
     parser.add_argument("--period-ms", type=int, default=100)

@@ -14,17 +14,19 @@ from quantbot.bars.alike import alike
 from quantbot.book import rows as row_measures
 from quantbot.book.events import Action, BookInstrument, Events, Flag
 from quantbot.book.execution import EXECUTION, SECTION, SHARED, Settings, agents_of, defaults, exchange_of
-from quantbot.book.replay import CHUNK, MARGIN_TICKS, MOST_TICKS, BookReplay, window_of
+from quantbot.book.replay import MARGIN_TICKS, MOST_TICKS, Agents, BookReplay, window_of
 from quantbot.book.session import BookSession
 from quantbot.book.strategy import BookStrategy
 from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
-from quantbot.errors import InputError, ParameterError, StrategyError
+from quantbot.errors import DataError, InputError, ParameterError, StrategyError
 from quantbot.measures import Measure
 from quantbot.parameters import Parameter, Table, Value, nearest
 
 ENVELOPE, BOUNDS = "envelope", ("pessimistic", "optimistic")
 NOMINAL_NS, NOMINAL_PLAIN_NS = 2_000.0, 200_000.0  # of a trial and step of 10 s
 PROBE_STEPS, PROBE_POINTS = 30, 64
+LAST_RESORT_TICKS = 2**25  # memory is taken for the pages that are touched alone
+PART_BYTES = 200 * 2**20  # a part of the events, and what it is turned into
 
 
 class BookEngine:
@@ -82,7 +84,7 @@ class BookEngine:
         agents = n_points * (3 if ENVELOPE in job.groups else 1)
         orders = (2 * strategy.levels + 1) * 8
         curves = 16 * n_steps if "tail" in job.groups else 0
-        return agents * (orders * 1_200 + 2_000 + curves) + 80 * MOST_TICKS + 200 * CHUNK
+        return agents * (orders * 1_200 + 2_000 + curves) + 80 * MOST_TICKS + PART_BYTES
 
     def family(self, settings: Mapping[str, Value], points: Points) -> str:
         """Every trial has a strategy: this is never asked."""
@@ -131,12 +133,27 @@ class BookEngine:
         strategy = _book_strategy(job)
         settings = Settings(job.settings, points, strategy)
         agents = agents_of(settings, strategy, data.instrument, envelope=ENVELOPE in job.groups)
-        start_ns, stop_ns = data.bounds_ns(window)
         low, high = data.low_ticks - MARGIN_TICKS, data.high_ticks + MARGIN_TICKS
-        ticks = (low, high - low + 1) if high - low < MOST_TICKS else _traded_window(data)
+        whole = (low, high - low + 1)
+        if whole[1] <= MOST_TICKS:
+            return self._replayed(job, data, window, settings, agents, whole, curves=curves, record=record)
+        try:
+            return self._replayed(
+                job, data, window, settings, agents, _traded_window(data), curves=curves, record=record
+            )
+        except DataError:  # the touch left the prices that are usual
+            if whole[1] > LAST_RESORT_TICKS:
+                raise
+            return self._replayed(job, data, window, settings, agents, whole, curves=curves, record=record)
+
+    def _replayed(
+        self, job: Job, data: BookSession, window: tuple[int, int], settings: Settings, agents: Agents,
+        ticks: tuple[int, int], *, curves: bool, record: bool,
+    ) -> BookReplay:  # fmt: skip
+        start_ns, stop_ns = data.bounds_ns(window)
         book = BookReplay(
             data.instrument,
-            strategy,
+            _book_strategy(job),
             agents,
             exchange_of(settings),
             start_ns=start_ns,
@@ -229,7 +246,7 @@ def _nothing(data: BookSession) -> Events:
 
 def _traded_window(data: BookSession) -> tuple[int, int]:
     """Return (first tick, number of ticks) around the prices at which the session traded or quoted its touch."""
-    parts = [part.price_ticks[part.action != Action.CLEAR][::16] for part in data.read()]
+    parts = [part.price_ticks[part.action < Action.CLEAR][::16] for part in data.read()]
     ticks = np.sort(np.concatenate(parts))
     if not ticks.shape[0]:
         raise InputError(f"{data.instrument.symbol}/{data.session} has no prices")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from quantbot.book.kernels_fills import delay
+from quantbot.book.kernels_fills import CONSTANT, delay
 from quantbot.book.kernels_heap import push
 from quantbot.book.kernels_memory import agent_at, answer_at, decide_at, order_at, put, whole
 from quantbot.book.layout import NO_ASK, NO_BID, Answer, Local, Message, OrderKind
-from quantbot.kernels import jit
+from quantbot.kernels import inlined, jit
 
 FREE, SENT, LIVE, ASKED = int(Local.FREE), int(Local.SENT), int(Local.LIVE), int(Local.ASKED)
 ACCEPTED, FILLED, PART = int(Answer.ACCEPTED), int(Answer.FILLED), int(Answer.PART)
@@ -49,11 +49,12 @@ def hear(st: Any, a: int, ts: int) -> None:
     agent.tail = 0
 
 
-@jit
+@inlined
 def send(st: Any, o: int, kind: int, ts: int) -> None:
     """Send a request about order `o` to the exchange; requests of one agent never overtake each other."""
     agent = agent_at(st, order_at(st, o).agent)
-    due = max(ts + delay(st, agent, ts, True), agent.entry_last)
+    due = ts + (agent.entry_ns if agent.latency == CONSTANT else delay(st, agent, ts, True))
+    due = max(due, agent.entry_last)
     agent.entry_last = due
     # What was sent when, as one number: the sentinel compares it.
     order = order_at(st, o)

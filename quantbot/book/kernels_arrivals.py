@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quantbot.book.kernels_fills import answer, delay, fill
+from quantbot.book.kernels_fills import CONSTANT, answer, delay, fill
 from quantbot.book.kernels_memory import agent_at, order_at, ours, sizes, taken_note
 from quantbot.book.kernels_queue import join, leave
 from quantbot.book.layout import NO_ASK, NO_BID, NOTES, Answer, Message, OrderKind, Reason
@@ -145,7 +145,8 @@ def arrive(st: Any, o: int, kind: int, ts: int) -> None:
         arrive_new(st, o, ts)
     elif order.resting == 0:
         # Filled before the cancel came: the answer says nothing that the fill's did not, but keeps its turn.
-        agent.answer_last = max(agent.answer_last, ts + delay(st, agent, ts, False))
+        due = ts + (agent.answer_ns if agent.latency == CONSTANT else delay(st, agent, ts, False))
+        agent.answer_last = max(agent.answer_last, due)
     elif kind == CANCEL:
         agent.n_resting -= 1
         agent.open_orders_ns += ts - order.placed_ns

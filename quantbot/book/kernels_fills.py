@@ -38,8 +38,6 @@ def delay(st: Any, agent: Any, ts: int, entry: bool) -> Any:
     holds quantiles, from 0 to 1 in equal steps.
     """
     kind = agent.latency
-    if kind == CONSTANT:
-        return agent.entry_ns if entry else agent.answer_ns
     first, stop = whole(st.at_starts, agent.table), whole(st.at_starts, agent.table + 1)
     if kind == RECORDED:
         at = agent.entry_hint if entry else agent.answer_hint
@@ -101,7 +99,8 @@ def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
     """Send an answer about order `o` on its way."""
     a = order_at(st, o).agent
     agent = agent_at(st, a)
-    due = max(ts + delay(st, agent, ts, False), agent.answer_last)
+    due = ts + (agent.answer_ns if agent.latency == CONSTANT else delay(st, agent, ts, False))
+    due = max(due, agent.answer_last)
     agent.answer_last = due
     if agent.tail == st.n_answers and agent.head > 0:
         make_room(st, agent, a)

@@ -51,6 +51,9 @@ def replay(
             e = 0
             ts = NEVER
         else:
+            # Nobody will ask for an earlier moment: what was received need not be kept for the next part.
+            for c in range(st.n_feeds):
+                receive(st, feed_at(st, c), ts_received, action, side, price, size, flags, st.now - 1, ALL)
             return 0
         while ts > st.next_due:
             if st.n_fills > margin:

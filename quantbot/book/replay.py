@@ -15,7 +15,7 @@ from quantbot.book.layout import NO_ASK, NO_BID, OrderKind, Status
 from quantbot.book.strategy import PRICES, BookStrategy
 from quantbot.errors import DataError, InputError
 
-CHUNK = 1 << 18  # events between two looks at the table of the market's orders
+CHUNK = 1 << 13  # events between two looks at the table of the market's orders: it should fit a core's cache
 MOST_TICKS = 1 << 21  # of the window in which levels are kept
 MARGIN_TICKS = 2_048
 ANSWERS_PER_ORDER = 8
@@ -306,20 +306,21 @@ class BookReplay:
                 "ts_exchange_ns", "ts_received_ns", "action", "side", "price_ticks", "size_lots", "order_id", "flags",
             )
         ]  # fmt: skip
+        self._bind()
         while True:
             until = n
             if st["by_order"]:
                 until = min(n, (int(st["k"]) // CHUNK + 1) * CHUNK)
-                need = 2 * (int(st["table_n"]) + until - int(st["k"]))
+                need = int(1.25 * (int(st["table_n"]) + until - int(st["k"])))
                 if need > self.table.shape[0]:
-                    smaller, self.table = self.table, np.zeros(1 << int(need).bit_length(), layout.MARKET_ORDER)
+                    smaller, self.table = self.table, np.zeros(1 << need.bit_length(), layout.MARKET_ORDER)
                     self._bind()
                     rehash(st, smaller)
-            self._bind()
             arguments: tuple[Any, ...] = (*columns, order, until, final and until == n, self.state)
             status = replay(*arguments)
             if status == Status.GROW:
                 self._make_room()
+                self._bind()
             elif status == Status.OUT_OF_WINDOW:
                 row = int(order[st["k"]]) if order.shape[0] else int(st["k"])
                 raise DataError(

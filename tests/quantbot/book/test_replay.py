@@ -187,3 +187,9 @@ def test_book_strategy__names_what_is_not_received() -> None:
         @book_strategy()
         def wrong(bid_tick: int) -> None:
             """Ask for the wrong thing."""
+
+
+def test_replay__keeps_no_morning_for_an_agent_that_sleeps() -> None:
+    events = rides.random_market(1, 2_000)
+    replay = rides.ride(events, market_maker, MAKERS, period_ms=10**6, parts=[500, 1_000, 1_900])
+    assert len(replay._carried) < 120
