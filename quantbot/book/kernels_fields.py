@@ -138,9 +138,11 @@ def _number(text: Any, start: int, stop: int, digits: int, rounded: bool) -> Any
             return TOO_FINE, np.int64(0)
         if half > 5 or (half == 5):
             mantissa += 1
-    elif beyond and not rounded:
+    elif beyond and not rounded and scale == digits:
         return TOO_FINE, np.int64(0)
     else:
+        if beyond and scale < digits:  # digits were left out that the result needs
+            return TOO_LARGE, np.int64(0)
         if mantissa and digits - scale > 18:
             return TOO_LARGE, np.int64(0)
         if mantissa:

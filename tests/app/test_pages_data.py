@@ -70,3 +70,15 @@ def test_data__used_by_links_its_runs(monkeypatch: pytest.MonkeyPatch, stored: S
     text = words(launch(monkeypatch, stored[0], "data", **{"d.view": "used by"}))
     assert "sma_cross" in text
     assert "not the version in force" not in text
+
+
+def test_data__shows_the_sessions_of_a_dataset_of_events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from datasets import open_store
+    from datasets.synthetic_book import synthetic_book
+
+    synthetic_book(open_store(tmp_path), "mine/drawn", 2000, 1, n_sessions=2)
+    app = launch(monkeypatch, str(tmp_path), "data")
+    assert not app.exception
+    assert not app.error
+    assert [row["session"] for row in app.dataframe[1].value.to_dict("records")] == ["2024-01-02", "2024-01-03"]
+    assert "market by order" in words(app)
