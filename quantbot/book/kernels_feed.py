@@ -44,13 +44,21 @@ def receive(
             tick, lots = price[at], size[at]
             t = tick - base
             if 0 <= t < st.n_ticks:
+                # Most changes are behind the touch: they need no more than this.
                 if side[at] > 0:
                     sizes(feed, t).bid = lots
-                    feed.changed |= tick >= feed.best_bid
+                    if tick >= feed.best_bid:
+                        feed.changed = 1
+                        touch(feed, base, 1, tick, lots)
+                    elif lots > 0:
+                        feed.low_bid = min(feed.low_bid, tick)
                 else:
                     sizes(feed, t).ask = lots
-                    feed.changed |= tick <= feed.best_ask
-                touch(feed, base, side[at], tick, lots)
+                    if tick <= feed.best_ask:
+                        feed.changed = 1
+                        touch(feed, base, -1, tick, lots)
+                    elif lots > 0:
+                        feed.high_ask = max(feed.high_ask, tick)
         elif act == CLEAR:
             if side[at] >= 0:
                 clear_side(feed, 1, base, st.n_ticks)

@@ -8,7 +8,7 @@ from quantbot.book.kernels_fills import fill_cohort, fill_level
 from quantbot.book.kernels_memory import agent_at, cohort_at, model_at, order_at, ours, sizes
 from quantbot.book.kernels_queue import FIFO, level_changed, traded_at
 from quantbot.book.layout import NO_ASK, NO_BID, Reason
-from quantbot.kernels import jit
+from quantbot.kernels import inlined, jit
 
 THROUGH, QUEUE, CROSSED = int(Reason.TRADE_THROUGH), int(Reason.QUEUE_PASSED), int(Reason.DEPTH_CROSSED)
 
@@ -110,6 +110,33 @@ def cross(st: Any, side: int, ts: int) -> None:
                 0,
                 ts,
             )
+
+
+@inlined
+def set_quietly(st: Any, side: int, tick: int, lots: int, t: int) -> bool:
+    """Give a level its new total if that moves neither the touch nor an order of ours; return whether it did.
+
+    Most events are of this kind.
+    """
+    if side > 0:
+        if (tick > st.best_bid if lots > 0 else tick == st.best_bid) or (tick <= st.top_buy and ours(st, t).buys > 0):
+            return False
+        sizes(st, t).bid = lots
+        if lots > 0:
+            st.low_bid = min(st.low_bid, tick)
+        elif st.partial:
+            st.stamp += 1
+            ours(st, t).bid_epoch = st.stamp
+    else:
+        if (tick < st.best_ask if lots > 0 else tick == st.best_ask) or (tick >= st.top_sell and ours(st, t).sells > 0):
+            return False
+        sizes(st, t).ask = lots
+        if lots > 0:
+            st.high_ask = max(st.high_ask, tick)
+        elif st.partial:
+            st.stamp += 1
+            ours(st, t).ask_epoch = st.stamp
+    return True
 
 
 @jit

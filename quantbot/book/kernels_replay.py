@@ -10,7 +10,7 @@ from quantbot.book.kernels_arrivals import arrive, expire_all
 from quantbot.book.kernels_by_order import by_order_event
 from quantbot.book.kernels_feed import clear_side, look, receive
 from quantbot.book.kernels_heap import pop, ring_first, settle
-from quantbot.book.kernels_market import set_level, trade
+from quantbot.book.kernels_market import set_level, set_quietly, trade
 from quantbot.book.kernels_memory import feed_at, fill_at, group_at, message_at, timer_at, whole
 from quantbot.book.kernels_orders import forget_side
 from quantbot.book.kernels_samples import mark, sample
@@ -128,7 +128,8 @@ def replay(
         if act == SET:
             t = tick - st.base
             if 0 <= t < st.n_ticks:
-                set_level(st, side[e], tick, size[e], -1, ts)
+                if not set_quietly(st, side[e], tick, size[e], t):
+                    set_level(st, side[e], tick, size[e], -1, ts)
             elif size[e] > 0 and (tick > st.best_bid if side[e] > 0 else tick < st.best_ask):
                 st.k = k
                 return OUT_OF_WINDOW
