@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quantbot.book.events import Action, Flag
-from quantbot.book.kernels_market import touch
+from quantbot.book.kernels_market import set_behind, touch
 from quantbot.book.kernels_memory import put, resolved_at, sizes
 from quantbot.book.layout import NO_ASK, NO_BID
 from quantbot.kernels import jit
@@ -44,21 +44,12 @@ def receive(
             tick, lots = price[at], size[at]
             t = tick - base
             if 0 <= t < st.n_ticks:
-                # Most changes are behind the touch: they need no more than this.
-                if side[at] > 0:
-                    sizes(feed, t).bid = lots
-                    if tick >= feed.best_bid:
-                        feed.changed = 1
-                        touch(feed, base, 1, tick, lots)
-                    elif lots > 0:
-                        feed.low_bid = min(feed.low_bid, tick)
-                else:
-                    sizes(feed, t).ask = lots
-                    if tick <= feed.best_ask:
-                        feed.changed = 1
-                        touch(feed, base, -1, tick, lots)
-                    elif lots > 0:
-                        feed.high_ask = max(feed.high_ask, tick)
+                if not set_behind(feed, side[at], tick, lots, t):
+                    feed.changed = 1
+                    put(feed.at_sizes, 2 * t + (0 if side[at] > 0 else 1), lots)
+                    touch(feed, base, side[at], tick, lots)
+                elif tick == (feed.best_bid if side[at] > 0 else feed.best_ask):
+                    feed.changed = 1
         elif act == CLEAR:
             if side[at] >= 0:
                 clear_side(feed, 1, base, st.n_ticks)

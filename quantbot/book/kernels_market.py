@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quantbot.book.kernels_fills import fill_cohort, fill_level
-from quantbot.book.kernels_memory import agent_at, cohort_at, model_at, order_at, ours, sizes
+from quantbot.book.kernels_memory import agent_at, cohort_at, model_at, order_at, ours, put, sizes
 from quantbot.book.kernels_queue import FIFO, level_changed, traded_at
 from quantbot.book.layout import NO_ASK, NO_BID, Reason
 from quantbot.kernels import inlined, jit
@@ -113,28 +113,39 @@ def cross(st: Any, side: int, ts: int) -> None:
 
 
 @inlined
-def set_quietly(st: Any, side: int, tick: int, lots: int, t: int) -> bool:
-    """Give a level its new total if that moves neither the touch nor an order of ours; return whether it did.
+def set_behind(book: Any, side: int, tick: int, lots: int, t: int) -> bool:
+    """Give a level its new total if that does not move the touch; return whether it did.
 
-    Most events are of this kind.
+    Most changes are of this kind, and on which side they are can't be foreseen: so no branch depends on the side.
     """
-    if side > 0:
-        if (tick > st.best_bid if lots > 0 else tick == st.best_bid) or (tick <= st.top_buy and ours(st, t).buys > 0):
-            return False
-        sizes(st, t).bid = lots
-        if lots > 0:
-            st.low_bid = min(st.low_bid, tick)
-        elif st.partial:
-            st.stamp += 1
+    buy = side > 0
+    ahead = (tick - (book.best_bid if buy else book.best_ask)) * side
+    if ahead > 0 or (ahead == 0 and lots == 0):
+        return False
+    put(book.at_sizes, 2 * t + (0 if buy else 1), lots)
+    if lots > 0 and (tick - (book.low_bid if buy else book.high_ask)) * side < 0:
+        if buy:
+            book.low_bid = tick
+        else:
+            book.high_ask = tick
+    return True
+
+
+@inlined
+def set_quietly(st: Any, side: int, tick: int, lots: int, t: int) -> bool:
+    """Give a level its new total if that moves neither the touch nor an order of ours; return whether it did."""
+    buy = side > 0
+    if (tick - (st.top_buy if buy else st.top_sell)) * side <= 0 and (
+        ours(st, t).buys if buy else ours(st, t).sells
+    ) > 0:
+        return False
+    if not set_behind(st, side, tick, lots, t):
+        return False
+    if lots == 0 and st.partial:
+        st.stamp += 1
+        if buy:
             ours(st, t).bid_epoch = st.stamp
-    else:
-        if (tick < st.best_ask if lots > 0 else tick == st.best_ask) or (tick >= st.top_sell and ours(st, t).sells > 0):
-            return False
-        sizes(st, t).ask = lots
-        if lots > 0:
-            st.high_ask = max(st.high_ask, tick)
-        elif st.partial:
-            st.stamp += 1
+        else:
             ours(st, t).ask_epoch = st.stamp
     return True
 
