@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quantbot.book.events import Action, Flag
-from quantbot.book.kernels_market import set_behind, touch
+from quantbot.book.kernels_market import touch
 from quantbot.book.kernels_memory import put, resolved_at, sizes
 from quantbot.book.layout import NO_ASK, NO_BID
 from quantbot.kernels import jit
@@ -31,58 +31,86 @@ def clear_side(book: Any, side: int, base: int, n_ticks: int) -> None:
 
 @jit
 def receive(
-    st: Any, feed: Any, ts_received: Any, action: Any, side: Any, price: Any, size: Any, flags: Any, until: int,
+    st: Any,
+    feed: Any,
+    ts_received: Any,
+    action: Any,
+    side: Any,
+    price: Any,
+    size: Any,
+    flags: Any,
+    until: int,
     most: int,
-) -> None:  # fmt: skip
+) -> None:
     """Apply what was received by `until`, at most `most` events, to one feed's book."""
-    at, n, base = feed.at, ts_received.shape[0], st.base
+    at, n, base, n_ticks, at_sizes = feed.at, ts_received.shape[0], st.base, st.n_ticks, feed.at_sizes
+    bid, ask, low, high = feed.best_bid, feed.best_ask, feed.low_bid, feed.high_ask
     latest = until - feed.extra
     stop = min(n, at + most)
     while at < stop and ts_received[at] <= latest:
         act = action[at]
         if act == SET:
-            tick, lots = price[at], size[at]
+            tick, lots, sign = price[at], size[at], side[at]
             t = tick - base
-            if 0 <= t < st.n_ticks:
-                if not set_behind(feed, side[at], tick, lots, t):
+            if 0 <= t < n_ticks:
+                buy = sign > 0
+                put(at_sizes, 2 * t + (0 if buy else 1), lots)
+                ahead = (tick - (bid if buy else ask)) * sign
+                if ahead < 0 and (lots == 0 or (tick - (low if buy else high)) * sign >= 0):
+                    at += 1  # behind the touch: most changes are
+                    continue
+                if ahead >= 0:
                     feed.changed = 1
-                    put(feed.at_sizes, 2 * t + (0 if side[at] > 0 else 1), lots)
-                    touch(feed, base, side[at], tick, lots)
-                elif tick == (feed.best_bid if side[at] > 0 else feed.best_ask):
-                    feed.changed = 1
-        elif act == CLEAR:
-            if side[at] >= 0:
-                clear_side(feed, 1, base, st.n_ticks)
-            if side[at] <= 0:
-                clear_side(feed, -1, base, st.n_ticks)
-            feed.changed = 1
-        elif st.by_order:
-            row = resolved_at(st, at)
-            for half in range(2):
-                tick = row.tick if half == 0 else row.tick2
-                change = row.lots if half == 0 else row.lots2
-                t = tick - base
-                if change != 0 and 0 <= t < st.n_ticks:
-                    if row.side > 0:
-                        sizes(feed, t).bid += change
-                        feed.changed |= tick >= feed.best_bid
-                        touch(feed, base, 1, tick, sizes(feed, t).bid)
-                    else:
-                        sizes(feed, t).ask += change
-                        feed.changed |= tick <= feed.best_ask
-                        touch(feed, base, -1, tick, sizes(feed, t).ask)
-        traded = act == EXECUTE or (act == TRADE and (not st.by_order or flags[at] & HIDDEN != 0))
-        if traded and flags[at] & SNAPSHOT == 0:
-            aggressor = side[at] if act == TRADE else -side[at]
-            feed.trade_tick = price[at] if act == TRADE else resolved_at(st, at).tick
-            feed.trade_side = aggressor
-            feed.volume += size[at]
-            feed.buy_volume += size[at] if aggressor > 0 else 0
-            feed.sell_volume += size[at] if aggressor < 0 else 0
-            feed.trade_ns = ts_received[at]
-            feed.traded = 1
+                    if ahead == 0 and lots > 0:  # the touch stays where it is
+                        at += 1
+                        continue
+                touch(feed, base, sign, tick, lots)
+                bid, ask, low, high = feed.best_bid, feed.best_ask, feed.low_bid, feed.high_ask
+        elif act != TRADE or st.wants_trades:
+            receive_other(st, feed, at, act, side[at], price[at], size[at], flags[at], ts_received[at])
+            bid, ask, low, high = feed.best_bid, feed.best_ask, feed.low_bid, feed.high_ask
         at += 1
     feed.at = at
+
+
+@jit
+def receive_other(
+    st: Any, feed: Any, at: int, act: int, side: int, price: int, size: int, flags: int, ts: int
+) -> None:  # fmt: skip
+    """Apply a trade, an event by order or a clear to one feed's book."""
+    base = st.base
+    if act == CLEAR:
+        if side >= 0:
+            clear_side(feed, 1, base, st.n_ticks)
+        if side <= 0:
+            clear_side(feed, -1, base, st.n_ticks)
+        feed.changed = 1
+        return
+    if st.by_order:
+        row = resolved_at(st, at)
+        for half in range(2):
+            tick = row.tick if half == 0 else row.tick2
+            change = row.lots if half == 0 else row.lots2
+            t = tick - base
+            if change != 0 and 0 <= t < st.n_ticks:
+                if row.side > 0:
+                    sizes(feed, t).bid += change
+                    feed.changed |= tick >= feed.best_bid
+                    touch(feed, base, 1, tick, sizes(feed, t).bid)
+                else:
+                    sizes(feed, t).ask += change
+                    feed.changed |= tick <= feed.best_ask
+                    touch(feed, base, -1, tick, sizes(feed, t).ask)
+    traded = act == EXECUTE or (act == TRADE and (not st.by_order or flags & HIDDEN != 0))
+    if traded and flags & SNAPSHOT == 0:
+        aggressor = side if act == TRADE else -side
+        feed.trade_tick = price if act == TRADE else resolved_at(st, at).tick
+        feed.trade_side = aggressor
+        feed.volume += size
+        feed.buy_volume += size if aggressor > 0 else 0
+        feed.sell_volume += size if aggressor < 0 else 0
+        feed.trade_ns = ts
+        feed.traded = 1
 
 
 @jit

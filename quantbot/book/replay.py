@@ -245,6 +245,8 @@ class BookReplay:
         st["n_agents"], st["n_parameters"] = self.n_agents, self.parameters.shape[1]
         st["n_memory"], st["depth_levels"] = self.memory.shape[1], strategy.depth_levels
         st["wants_open"] = bool({"open_buy_lots", "open_sell_lots"} & set(strategy.arguments))
+        trades = {"trade_ticks", "trade_side", "volume_lots", "buy_volume_lots", "sell_volume_lots"}
+        st["wants_trades"] = bool(trades & set(strategy.arguments) or strategy.wake & layout.Wake.TRADE)
         st["quote_kind"], st["take_kind"] = int(KINDS[strategy.quotes]), int(KINDS[strategy.takes])
         st["eager"] = bool(strategy.wake & (layout.Wake.BOOK | layout.Wake.TRADE))
         st["unit"] = self.instrument.tick_size * self.instrument.lot_size * self.instrument.multiplier
