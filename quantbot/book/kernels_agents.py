@@ -8,7 +8,7 @@ from quantbot.book.kernels_fills import CONSTANT, delay
 from quantbot.book.kernels_heap import push
 from quantbot.book.kernels_memory import agent_at, answer_at, decide_at, order_at, put, whole
 from quantbot.book.layout import NO_ASK, NO_BID, Answer, Local, Message, OrderKind
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import inlined, inner
 
 FREE, SENT, LIVE, ASKED = int(Local.FREE), int(Local.SENT), int(Local.LIVE), int(Local.ASKED)
 ACCEPTED, FILLED, PART = int(Answer.ACCEPTED), int(Answer.FILLED), int(Answer.PART)
@@ -17,7 +17,7 @@ NEW, CANCEL, MODIFY = int(Message.NEW), int(Message.CANCEL), int(Message.MODIFY)
 MARKET = int(OrderKind.MARKET)
 
 
-@jit
+@inner
 def hear(st: Any, a: int, ts: int) -> None:
     """Let agent `a` know what has come to it by `ts`."""
     agent = agent_at(st, a)
@@ -62,7 +62,7 @@ def send(st: Any, o: int, kind: int, ts: int) -> None:
     push(st, due, o, kind)
 
 
-@jit
+@inner
 def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) -> None:
     """Send a new order, cut to what the position limit leaves room for."""
     agent = agent_at(st, a)
@@ -103,7 +103,7 @@ def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) 
     send(st, free, NEW, ts)
 
 
-@jit
+@inner
 def ask(st: Any, a: int, ts: int) -> None:
     """Let agent `a` decide at `ts`, and send what brings its orders to what it wants.
 

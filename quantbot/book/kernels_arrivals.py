@@ -8,7 +8,7 @@ from quantbot.book.kernels_fills import CONSTANT, answer, delay, fill
 from quantbot.book.kernels_memory import agent_at, order_at, ours, sizes, taken_note
 from quantbot.book.kernels_queue import join, leave
 from quantbot.book.layout import NO_ASK, NO_BID, NOTES, Answer, Message, OrderKind, Reason
-from quantbot.kernels import jit
+from quantbot.kernels import inner
 
 NEW, CANCEL = int(Message.NEW), int(Message.CANCEL)
 ACCEPTED, FILLED, PART = int(Answer.ACCEPTED), int(Answer.FILLED), int(Answer.PART)
@@ -18,7 +18,7 @@ FOK, MARKET = int(OrderKind.FOK), int(OrderKind.MARKET)
 TAKEN = int(Reason.TAKEN)
 
 
-@jit
+@inner
 def taken_at(st: Any, a: int, side: int, tick: int, ts: int) -> Any:
     """Return the lots of a level (side: the level's) that agent `a` took and that have not come back."""
     t = tick - st.base
@@ -34,7 +34,7 @@ def taken_at(st: Any, a: int, side: int, tick: int, ts: int) -> Any:
     return 0
 
 
-@jit
+@inner
 def take_note(st: Any, a: int, side: int, tick: int, lots: int, ts: int) -> Any:
     """Remember that agent `a` took `lots` at `tick`; the oldest note makes room."""
     place = a * NOTES
@@ -55,7 +55,7 @@ def take_note(st: Any, a: int, side: int, tick: int, lots: int, ts: int) -> Any:
     row.ts_ns = ts
 
 
-@jit
+@inner
 def within_reach(st: Any, order: Any, ts: int) -> int:
     """Return the lots that an order could take now, up to its own size."""
     buy = order.side > 0
@@ -76,7 +76,7 @@ def within_reach(st: Any, order: Any, ts: int) -> int:
     return found
 
 
-@jit
+@inner
 def sweep(st: Any, o: int, ts: int) -> None:
     """Take level by level what the order can have, and what the agent has not had before."""
     order = order_at(st, o)
@@ -99,7 +99,7 @@ def sweep(st: Any, o: int, ts: int) -> None:
         tick += step
 
 
-@jit
+@inner
 def arrive_new(st: Any, o: int, ts: int) -> None:
     """Match, rest or refuse an order; return nothing: the answer is on its way."""
     order = order_at(st, o)
@@ -136,7 +136,7 @@ def arrive_new(st: Any, o: int, ts: int) -> None:
     answer(st, o, ACCEPTED, 0, 0, ts)
 
 
-@jit
+@inner
 def arrive(st: Any, o: int, kind: int, ts: int) -> None:
     """Process one message of an agent at the exchange."""
     order = order_at(st, o)
@@ -170,7 +170,7 @@ def arrive(st: Any, o: int, kind: int, ts: int) -> None:
         answer(st, o, MODIFIED, lots, 0, ts)
 
 
-@jit
+@inner
 def expire_all(st: Any, ts: int) -> None:
     """Take every order of ours off the book: after a gap or a halt nobody knows where it stands."""
     for o in range(st.n_agents * st.n_slots):

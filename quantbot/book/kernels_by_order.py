@@ -8,18 +8,18 @@ from quantbot.book.events import Action
 from quantbot.book.kernels_market import left_queue, set_level, trade
 from quantbot.book.kernels_memory import market_at, ours, resolved_at, sizes
 from quantbot.book.kernels_orders import find, remove, write
-from quantbot.kernels import jit
+from quantbot.kernels import inner
 
 ADD, DELETE, MODIFY, EXECUTE = int(Action.ADD), int(Action.DELETE), int(Action.MODIFY), int(Action.EXECUTE)
 
 
-@jit
+@inner
 def lots_at(st: Any, side: int, tick: int) -> Any:
     """Return the total of a level."""
     return sizes(st, tick - st.base).bid if side > 0 else sizes(st, tick - st.base).ask
 
 
-@jit
+@inner
 def note_last(st: Any, side: int, tick: int, sequence: int) -> None:
     """Remember which order stands last in a level's queue."""
     if side > 0:
@@ -28,7 +28,7 @@ def note_last(st: Any, side: int, tick: int, sequence: int) -> None:
         ours(st, tick - st.base).ask_add = sequence
 
 
-@jit
+@inner
 def by_order_event(st: Any, e: int, act: int, side: int, tick: int, size: int, identity: Any, ts: int) -> bool:
     """Apply event `e`, and note what it does to which levels for those who receive it later.
 
@@ -81,7 +81,7 @@ def by_order_event(st: Any, e: int, act: int, side: int, tick: int, size: int, i
     return False
 
 
-@jit
+@inner
 def modify(st: Any, out: Any, row: Any, tick: int, size: int, ts: int) -> None:
     """Give an order of the market a new price or size; it keeps its place only if it stays and does not grow."""
     tick_of, side, lots_of, sequence = row.tick, row.side, row.lots, row.sequence

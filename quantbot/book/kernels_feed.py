@@ -8,13 +8,13 @@ from quantbot.book.events import Action, Flag
 from quantbot.book.kernels_market import touch
 from quantbot.book.kernels_memory import put, resolved_at, sizes
 from quantbot.book.layout import NO_ASK, NO_BID
-from quantbot.kernels import jit
+from quantbot.kernels import inner, jit
 
 SET, TRADE, CLEAR, EXECUTE = int(Action.SET), int(Action.TRADE), int(Action.CLEAR), int(Action.EXECUTE)
 SNAPSHOT, HIDDEN = int(Flag.SNAPSHOT), int(Flag.HIDDEN)
 
 
-@jit
+@inner
 def clear_side(book: Any, side: int, base: int, n_ticks: int) -> None:
     """Empty one side of a book."""
     if side > 0 and book.low_bid < NO_ASK:
@@ -29,7 +29,7 @@ def clear_side(book: Any, side: int, base: int, n_ticks: int) -> None:
         book.high_ask = NO_BID
 
 
-@jit
+@inner
 def receive(
     st: Any,
     feed: Any,
@@ -73,7 +73,7 @@ def receive(
     feed.at = at
 
 
-@jit
+@inner
 def receive_other(
     st: Any, feed: Any, at: int, act: int, side: int, price: int, size: int, flags: int, ts: int
 ) -> None:  # fmt: skip
@@ -113,7 +113,7 @@ def receive_other(
         feed.traded = 1
 
 
-@jit
+@inner
 def look(st: Any, feed: Any, ts: int) -> None:
     """Write what a strategy may see at `ts` into `view`."""
     put(st.at_view, 0, ts)

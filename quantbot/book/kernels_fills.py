@@ -10,7 +10,7 @@ from quantbot.book.kernels_heap import push
 from quantbot.book.kernels_memory import agent_at, answer_at, cohort_at, fill_at, latency_at, order_at, ours, whole
 from quantbot.book.kernels_queue import leave
 from quantbot.book.layout import Answer, Latency, Message, Reason, Wake
-from quantbot.kernels import jit
+from quantbot.kernels import inner
 
 CONSTANT, RECORDED = int(Latency.CONSTANT), int(Latency.RECORDED)
 FILLED, PART = int(Answer.FILLED), int(Answer.PART)
@@ -20,7 +20,7 @@ THROUGH, QUEUE = int(Reason.TRADE_THROUGH), int(Reason.QUEUE_PASSED)
 SHIFT, MIX1, MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-@jit
+@inner
 def uniform(key: int, counter: int) -> float:
     """Return a draw from [0, 1) that depends on `key` and `counter` alone: SplitMix64 (Steele et al., 2014)."""
     z = np.uint64(key) + np.uint64(counter + 1) * SHIFT
@@ -30,7 +30,7 @@ def uniform(key: int, counter: int) -> float:
     return np.int64(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@jit
+@inner
 def delay(st: Any, agent: Any, ts: int, entry: bool) -> Any:
     """Return the nanoseconds that a request sent (an answer made) at `ts` needs.
 
@@ -78,7 +78,7 @@ def delay(st: Any, agent: Any, ts: int, entry: bool) -> Any:
     return low.answer_ns + int((high.answer_ns - low.answer_ns) * (u - at))
 
 
-@jit
+@inner
 def make_room(st: Any, agent: Any, a: int) -> None:
     """Move the answers that are still on their way to the start of the agent's place for them."""
     first = a * st.n_answers
@@ -94,7 +94,7 @@ def make_room(st: Any, agent: Any, a: int) -> None:
     agent.tail = n
 
 
-@jit
+@inner
 def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
     """Send an answer about order `o` on its way."""
     a = order_at(st, o).agent
@@ -119,7 +119,7 @@ def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
         push(st, due, a, WAKE)
 
 
-@jit
+@inner
 def fill(st: Any, o: int, tick: int, lots: int, maker: int, reason: int, front: float, ts: int) -> None:
     """Book `lots` of order `o` at `tick` in its agent's account: all in integers, so nothing is lost."""
     order = order_at(st, o)
@@ -168,7 +168,7 @@ def fill(st: Any, o: int, tick: int, lots: int, maker: int, reason: int, front: 
         st.fills_dropped += 1
 
 
-@jit
+@inner
 def fill_cohort(st: Any, c: int, reached: int, whole: bool, reason: int, traded: int, ts: int) -> None:
     """Fill the orders of cohort `c` at their own price.
 
@@ -202,7 +202,7 @@ def fill_cohort(st: Any, c: int, reached: int, whole: bool, reason: int, traded:
         o = following
 
 
-@jit
+@inner
 def fill_level(st: Any, side: int, tick: int, whole: bool, reason: int, traded: int, ts: int) -> None:
     """Fill every order of ours on one side at `tick`."""
     level = ours(st, tick - st.base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quantbot.book.kernels_memory import message_at, timer_at
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import inlined, inner
 
 
 @inlined
@@ -32,7 +32,7 @@ def sooner(st: Any, i: int, due: int, sequence: int) -> Any:
     return row.due < due or (row.due == due and row.sequence < sequence)
 
 
-@jit
+@inner
 def push(st: Any, due: int, order: Any, kind: int) -> None:
     """Add a message; equal times keep the order in which they were added."""
     sequence = st.sequence
@@ -58,7 +58,7 @@ def push(st: Any, due: int, order: Any, kind: int) -> None:
     put_message(st, at, due, sequence, order, kind)
 
 
-@jit
+@inner
 def ring_first(st: Any) -> Any:
     """Return whether the next message is the ring's."""
     if st.ring_n == 0:
@@ -69,7 +69,7 @@ def ring_first(st: Any) -> Any:
     return sooner(st, st.n_half + st.ring_head, other.due, other.sequence)
 
 
-@jit
+@inner
 def pop(st: Any) -> None:
     """Remove the heap's first message."""
     n = st.heap_n - 1
@@ -92,7 +92,7 @@ def pop(st: Any) -> None:
     move_message(st, at, n)
 
 
-@jit
+@inner
 def settle(st: Any) -> None:
     """Let the first timer, whose time has moved on, sink to its place."""
     due, group, n = timer_at(st, 0).due, timer_at(st, 0).group, st.timers_n

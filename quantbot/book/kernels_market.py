@@ -8,12 +8,12 @@ from quantbot.book.kernels_fills import fill_cohort, fill_level
 from quantbot.book.kernels_memory import agent_at, cohort_at, model_at, order_at, ours, put, sizes
 from quantbot.book.kernels_queue import FIFO, level_changed, traded_at
 from quantbot.book.layout import NO_ASK, NO_BID, Reason
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import inlined, inner
 
 THROUGH, QUEUE, CROSSED = int(Reason.TRADE_THROUGH), int(Reason.QUEUE_PASSED), int(Reason.DEPTH_CROSSED)
 
 
-@jit
+@inner
 def below(book: Any, base: int, tick: int, last: int) -> int:
     """Return the next bid level below `tick`, not below `last`."""
     t = tick - base - 1
@@ -25,7 +25,7 @@ def below(book: Any, base: int, tick: int, last: int) -> int:
     return NO_BID
 
 
-@jit
+@inner
 def above(book: Any, base: int, tick: int, last: int) -> int:
     """Return the next ask level above `tick`, not above `last`."""
     t = tick - base + 1
@@ -37,7 +37,7 @@ def above(book: Any, base: int, tick: int, last: int) -> int:
     return NO_ASK
 
 
-@jit
+@inner
 def touch(book: Any, base: int, side: int, tick: int, lots: int) -> bool:
     """Keep best prices and extremes of `book` after a level's new total; return whether the best improved.
 
@@ -71,7 +71,7 @@ def touch(book: Any, base: int, side: int, tick: int, lots: int) -> bool:
     return False
 
 
-@jit
+@inner
 def queue_moves(st: Any, c: int, previous: int, lots: int, sequence: int) -> None:
     """Tell our cohorts on a level that its total changed; `sequence`: of the market's order that left, else -1."""
     while c > 0:
@@ -85,7 +85,7 @@ def queue_moves(st: Any, c: int, previous: int, lots: int, sequence: int) -> Non
         c = cohort.next
 
 
-@jit
+@inner
 def cross(st: Any, side: int, ts: int) -> None:
     """Fill our orders on `side` that the other side's new best has come to."""
     if side < 0:
@@ -150,7 +150,7 @@ def set_quietly(st: Any, side: int, tick: int, lots: int, t: int) -> bool:
     return True
 
 
-@jit
+@inner
 def set_level(st: Any, side: int, tick: int, lots: int, sequence: int, ts: int) -> None:
     """Give a level its new total."""
     level, mine = sizes(st, tick - st.base), ours(st, tick - st.base)
@@ -179,7 +179,7 @@ def set_level(st: Any, side: int, tick: int, lots: int, sequence: int, ts: int) 
         cross(st, -side, ts)
 
 
-@jit
+@inner
 def trade(st: Any, aggressor: int, tick: int, lots: int, sequence: int, ts: int) -> None:
     """Fill what a trade of the market reaches: our better prices wholly, our orders at its price by their place.
 
@@ -239,7 +239,7 @@ def trade(st: Any, aggressor: int, tick: int, lots: int, sequence: int, ts: int)
         c = following
 
 
-@jit
+@inner
 def through_as_hftbacktest(st: Any, buy: bool, tick: int, ts: int) -> None:
     """Fill what a trade goes through as hftbacktest's L3 exchange does.
 
@@ -273,7 +273,7 @@ def through_as_hftbacktest(st: Any, buy: bool, tick: int, ts: int) -> None:
         at += -1 if buy else 1
 
 
-@jit
+@inner
 def left_queue(st: Any, side: int, tick: int, lots: int, sequence: int) -> None:
     """Tell our FIFO cohorts on a level that an order of the market gave up its place, whatever the total says."""
     mine = ours(st, tick - st.base)

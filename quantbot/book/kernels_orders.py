@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from quantbot.book.kernels_memory import market_at
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import inlined, inner, jit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -19,7 +19,7 @@ def home(identity: Any, mask: int) -> Any:
     return np.int64((z ^ (z >> np.uint64(32))) & np.uint64(mask))
 
 
-@jit
+@inner
 def find(st: Any, identity: Any) -> Any:
     """Return the place of an id: its own, or the free one where it would go (`sequence` 0)."""
     mask = st.n_table - 1
@@ -29,7 +29,7 @@ def find(st: Any, identity: Any) -> Any:
     return at
 
 
-@jit
+@inner
 def write(st: Any, at: int, identity: Any, tick: int, lots: int, sequence: int, side: int) -> None:
     """Write an order of the market at a place."""
     row = market_at(st, at)
@@ -40,7 +40,7 @@ def write(st: Any, at: int, identity: Any, tick: int, lots: int, sequence: int, 
     row.side = side
 
 
-@jit
+@inner
 def remove(st: Any, at: int) -> None:
     """Free a place and move up those that stand further from home than need be (Knuth, vol. 3, 6.4, algorithm R)."""
     mask = st.n_table - 1
@@ -68,7 +68,7 @@ def rehash(st: Any, table: Any) -> int:
     return n
 
 
-@jit
+@inner
 def forget_side(st: Any, side: int) -> None:
     """Remove the market's orders on one side; 0: all of them."""
     again = True

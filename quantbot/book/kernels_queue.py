@@ -7,14 +7,14 @@ from typing import Any
 
 from quantbot.book.kernels_memory import cohort_at, model_at, order_at, ours, sizes
 from quantbot.book.layout import NO_ASK, NO_BID, Queue
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import inlined, inner
 
 RISK_AVERSE, POWER, POWER2, POWER3 = int(Queue.RISK_AVERSE), int(Queue.POWER), int(Queue.POWER2), int(Queue.POWER3)
 LOG, LOG2, FIFO, PRO_RATA = int(Queue.LOG), int(Queue.LOG2), int(Queue.FIFO), int(Queue.PRO_RATA)
 OPTIMISTIC = int(Queue.OPTIMISTIC)
 
 
-@jit
+@inner
 def behind(model: Any, front: float, back: float) -> Any:
     """Return the probability that lots leave behind us rather than ahead, (front, back) lots around us."""
     kind, n = model.kind, model.n
@@ -31,7 +31,7 @@ def behind(model: Any, front: float, back: float) -> Any:
     return math.log(1.0 + back * model.scale) / math.log(1.0 + (back + front) * model.scale)
 
 
-@jit
+@inner
 def level_changed(cohort: Any, model: Any, previous: int, lots: int) -> None:
     """Move the place of `cohort` after its level went from `previous` to `lots` lots, (all sizes in lots).
 
@@ -77,7 +77,7 @@ def traded_at(cohort: Any, kind: int, lots: int, level_lots: int) -> int:
     return 0
 
 
-@jit
+@inner
 def join(st: Any, o: int, model: Any, sequence: int) -> None:
     """Put order `o` at the end of its level's queue: into the cohort that is in the same place, else a new one."""
     order = order_at(st, o)
@@ -135,7 +135,7 @@ def join(st: Any, o: int, model: Any, sequence: int) -> None:
     order.resting = 1
 
 
-@jit
+@inner
 def leave(st: Any, o: int) -> None:
     """Take order `o` out of its queue."""
     order = order_at(st, o)
@@ -152,7 +152,7 @@ def leave(st: Any, o: int) -> None:
         drop(st, order.cohort)
 
 
-@jit
+@inner
 def drop(st: Any, c: int) -> None:
     """Take the empty cohort `c` off its level, and find the next best level with orders of ours."""
     cohort = cohort_at(st, c)

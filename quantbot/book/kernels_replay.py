@@ -15,7 +15,7 @@ from quantbot.book.kernels_memory import feed_at, fill_at, group_at, message_at,
 from quantbot.book.kernels_orders import forget_side
 from quantbot.book.kernels_samples import mark, sample
 from quantbot.book.layout import NEVER, Message, Status, Wake
-from quantbot.kernels import jit
+from quantbot.kernels import inner, jit
 
 EXECUTE, TRADE, SET, CLEAR = int(Action.EXECUTE), int(Action.TRADE), int(Action.SET), int(Action.CLEAR)
 HALT, RESUME = int(Action.HALT), int(Action.RESUME)
@@ -156,7 +156,7 @@ def replay(
     return 0
 
 
-@jit
+@inner
 def next_due(st: Any, ts_received: Any) -> tuple[int, int]:
     """Return (time, what) of what is due first.
 
@@ -183,7 +183,7 @@ def next_due(st: Any, ts_received: Any) -> tuple[int, int]:
     return due, kind
 
 
-@jit
+@inner
 def other_due(st: Any, ts_received: Any) -> Any:
     """Return when something other than a message is due, or the end where messages stop there."""
     due = min(NEVER if st.drain else st.stop, next_mark(st))
@@ -195,7 +195,7 @@ def other_due(st: Any, ts_received: Any) -> Any:
     return min(due, st.next_sample) if st.next_sample <= st.stop else due
 
 
-@jit
+@inner
 def next_heard(st: Any, feed: Any, ts_received: Any) -> Any:
     """Return when a feed's next event is received, NEVER after the end."""
     if feed.at >= ts_received.shape[0]:
@@ -204,7 +204,7 @@ def next_heard(st: Any, feed: Any, ts_received: Any) -> Any:
     return heard if heard <= st.stop else NEVER
 
 
-@jit
+@inner
 def next_mark(st: Any) -> Any:
     """Return when the next mark-out is due, NEVER after the end."""
     due = NEVER
@@ -215,14 +215,14 @@ def next_mark(st: Any) -> Any:
     return due if due <= st.stop else NEVER
 
 
-@jit
+@inner
 def ask_group(st: Any, group: Any, ts: int) -> None:
     """Let every agent of a group decide."""
     for m in range(group.first, group.first + group.n):
         ask(st, whole(st.at_members, m), ts)
 
 
-@jit
+@inner
 def change_of_state(st: Any, act: int, side: int, ts: int) -> None:
     """Clear the book, halt or resume."""
     if act == CLEAR:

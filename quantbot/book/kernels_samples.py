@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from quantbot.book.kernels_memory import agent_at, fill_at, put, put_number, whole
-from quantbot.kernels import jit
+from quantbot.kernels import inner
 
 
-@jit
+@inner
 def equity(st: Any, agent: Any) -> Any:
     """Return an agent's equity in account currency: capital, cash and position at mid, less fees."""
     fees = (
@@ -20,7 +20,7 @@ def equity(st: Any, agent: Any) -> Any:
     return agent.capital + 0.5 * st.unit * (2 * agent.cash + agent.position * st.mid2) - fees
 
 
-@jit
+@inner
 def sample(st: Any) -> None:
     """Take every agent's equity once; add to the sums that a row is made of."""
     n = st.n_samples
@@ -47,7 +47,7 @@ def sample(st: Any) -> None:
     st.n_samples = n + 1
 
 
-@jit
+@inner
 def mark(st: Any, ts: int) -> None:
     """Add the mid at `ts` to the mark-outs whose time has come."""
     n = st.n_horizons
