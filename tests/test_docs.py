@@ -18,7 +18,7 @@ from app.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FIRST = ("README.md", "getting-started.md")
+FIRST = ("README.md",)
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 
 
@@ -52,7 +52,7 @@ def test_code_blocks__run_in_order_as_a_reader_would_type_them(
 ) -> None:
     """Python blocks of a page share one file; `$` lines of its console blocks are typed between them.
 
-    The pages that everybody starts with run each command as a process; on the others this process is the command.
+    The page that everybody starts with runs each command as a process; on the others this process is the command.
     """
     text = page.read_text(encoding="utf-8")
     environment = _environment()
