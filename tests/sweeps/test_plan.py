@@ -424,7 +424,7 @@ ENDS = st.tuples(NUMBERS, NUMBERS).map(sorted)
 LENGTHS = st.sampled_from(["20%", "99.9%", "30d", 2, 20, 60, 150, 10**9])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=150)
 @given(
     parameters=st.dictionaries(
         st.sampled_from(["fast", "slow", "execution.fee_bps", "execution.slippage_bps"]),
