@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,116 +110,6 @@ def test_lobster__messages_alone_know_the_best_prices_as_rarely_as_the_frontier_
                 assert (best[1], books[1][best[1]]) == (ask[row][0], ask_size[row][0])
                 known += not seeded
         assert known / len(told) == pytest.approx(share, abs=0.0006)
-
-
-@pytest.mark.parametrize(
-    ("name", "n_share"),
-    [
-        (STEM.format("AAPL", 1), 0.286),
-        ("LOBSTER_SampleFile_AMZN_2012-06-21_1.zip", 0.274),
-        (STEM.format("AMZN", 5), 0.112),
-    ],
-)
-def test_lobster__orders_from_before_are_unknown_and_the_book_by_order_counts_them(name, n_share, tmp_path):
-    reader = pair(name)
-    events = itch_of(reader, tmp_path, 10**9)
-    counts = Book(events.instrument).apply(events)
-    n_named = int(np.isin(events.action, (Action.CANCEL, Action.DELETE, Action.EXECUTE)).sum())
-    assert counts.unknown_ids / n_named == pytest.approx(n_share, abs=0.0006)
-
-
-def itch_of(reader: LobsterReader, folder: Path, n_rows: int) -> Events:
-    """The reader's messages encoded as ITCH 5.0, with lengths, and read back by our own reader."""
-    fields = [Field("time", "rounded", 9), *(Field(name) for name in ("type", "id", "size", "price", "direction"))]
-    path = folder / "lobster.itch"
-    stock = reader.symbol.encode().ljust(8)
-    with path.open("wb") as file:
-        file.write(_framed(b"R", 0, stock, b"Q", b"N", 100, b"N", b"C", b"Z ", b"P", b"N", b"N", b"1", b"N", 0, b"N"))
-        for block in rows(reader._paths[0], fields, max_bytes=1 << 40, member=reader._members[0]):
-            for time, kind, key, size, price, direction in np.stack(list(block.columns.values()), axis=1).tolist():
-                if n_rows <= 0:
-                    break
-                n_rows -= 1
-                if kind == 1:
-                    file.write(_framed(b"A", time, key, b"B" if direction > 0 else b"S", size, stock, price))
-                elif kind == 2:
-                    file.write(_framed(b"X", time, key, size))
-                elif kind == 3:
-                    file.write(_framed(b"D", time, key))
-                elif kind == 4:
-                    file.write(_framed(b"E", time, key, size, key))
-                elif kind == 5:
-                    file.write(_framed(b"P", time, 0, b"B", size, stock, price, 1))
-    return read(ItchReader(path, reader.session), tick_size=0.0001)[reader.symbol]
-
-
-_FORMATS = {
-    b"R": ">8scc I cc 2s cccccIc", b"A": ">QcI8sI", b"X": ">QI", b"D": ">Q", b"E": ">QIQ", b"P": ">QcI8sIQ",
-}  # fmt: skip
-
-
-def _framed(kind: bytes, time: int, *fields: object) -> bytes:
-    body = kind + struct.pack(">HH", 7, 0) + time.to_bytes(6, "big") + struct.pack(_FORMATS[kind], *fields)
-    return struct.pack(">H", len(body)) + body
-
-
-def test_itch__gives_back_the_book_of_the_lobster_messages_that_it_encodes(tmp_path):
-    """Against the plain oracle, fed with the messages themselves."""
-    reader = pair(STEM.format("AAPL", 1))
-    events = itch_of(reader, tmp_path, 6000)
-    fields = [Field("time", "rounded", 9), *(Field(name) for name in ("type", "id", "size", "price", "direction"))]
-    block = next(rows(reader._paths[0], fields, max_bytes=1 << 40))
-    orders: dict[int, list[int]] = {}
-    ladders = Book(events.instrument).ladders(events, np.arange(len(events)), 3)
-    told = np.stack(list(block.columns.values()), axis=1)[:6000]
-    assert len(events) == int((told[:, 1] <= 5).sum())
-    for ladder, (_, kind, key, size, price, direction) in zip(ladders, told.tolist(), strict=True):
-        if kind == 1:
-            orders[key] = [direction, price, size]
-        elif kind in (2, 3, 4) and key in orders:
-            orders[key][2] -= orders[key][2] if kind == 3 else size
-            if orders[key][2] <= 0:
-                del orders[key]
-        for side, ticks, lots in (
-            (1, ladder.bid_ticks, ladder.bid_lots),
-            (-1, ladder.ask_ticks, ladder.ask_lots),
-        ):
-            totals: dict[int, int] = {}
-            for own, level, left in orders.values():
-                if own == side:
-                    totals[level] = totals.get(level, 0) + left
-            best = sorted(totals.items(), reverse=side > 0)[:3]
-            assert best == list(zip(ticks.tolist(), lots.tolist(), strict=True))
-
-
-def test_itch__reads_what_an_encoder_of_others_writes(tmp_path):
-    messages = pytest.importorskip("itch.messages")
-    path = tmp_path / "others.itch"
-    fields = {"stock_locate": 3, "tracking_number": 0}
-
-    def made(kind: bytes, time: int, **more: object) -> bytes:
-        message = messages.create_message(kind, **fields, timestamp=time, **more)
-        body = message.to_bytes()
-        return struct.pack(">H", len(body)) + body
-
-    directory = _framed(b"R", 0, b"ABC     ", b"Q", b"N", 100, b"N", b"C", b"Z ", b"P", b"N", b"N", b"1", b"N", 0, b"N")
-    text = directory[:3] + struct.pack(">H", 3) + directory[5:]
-    text += made(
-        b"A", 10, order_reference_number=1, buy_sell_indicator=b"B", shares=100, stock=b"ABC     ", price=1_000_000
-    )
-    text += made(
-        b"A", 11, order_reference_number=2, buy_sell_indicator=b"S", shares=50, stock=b"ABC     ", price=1_000_100
-    )
-    text += made(b"E", 12, order_reference_number=1, executed_shares=30, match_number=1)
-    text += made(b"X", 13, order_reference_number=1, cancelled_shares=20)
-    text += made(b"U", 14, order_reference_number=2, new_order_reference_number=3, shares=40, price=1_000_200)
-    path.write_bytes(text)
-    events = read(ItchReader(path, "2024-01-02"), tick_size=0.01)["ABC"]
-    book = Book(events.instrument)
-    assert book.apply(events).unknown_ids == 0
-    ladder = book.ladder()
-    assert (ladder.bid_ticks.tolist(), ladder.bid_lots.tolist()) == ([10_000], [50])
-    assert (ladder.ask_ticks.tolist(), ladder.ask_lots.tolist()) == ([10_002], [40])
 
 
 def test_itch__real_start_of_a_day_and_a_file_of_zero_lengths_are_read():
