@@ -40,11 +40,23 @@ def jit(kernel: F) -> F:
 
 
 def inner(function: F) -> F:
-    """Compile `function` for kernels that call it, never for Python: half the time, and nothing to keep on disk."""
-    return cast(
-        "F",
-        numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function),
+    """Compile `function` for kernels that call it, never for Python: half the time, and nothing to keep on disk.
+
+    numba would compile it again for each constant that it is given, and for each width of integer: here all are int64.
+    """
+    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    template = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, kws: template(
+        tuple(map(_widened, args)), {name: _widened(kind) for name, kind in kws.items()}
     )
+    return cast("F", dispatcher)
+
+
+def _widened(kind: Any) -> Any:
+    """Return the type that stands for a constant's or a narrow integer's."""
+    kind = numba.types.unliteral(kind)
+    narrow = isinstance(kind, numba.types.Integer) and (kind.signed or kind.bitwidth < 64)
+    return numba.types.int64 if narrow else kind
 
 
 def inlined(function: F) -> F:
