@@ -61,7 +61,16 @@ def _of_bars(dataset: Dataset) -> dict[str, str]:
         "bars": f"{meta.interval}, stamped at their end in UTC (raw: at their {meta.stamp}); zone {meta.zone}",
         "calendar": f"{meta.calendar or 'none'}, {meta.periods_per_year:g} bars a year",
         "currency": currency,
+        "beside prices": beside_prices(dataset),
     }
+
+
+def beside_prices(dataset: Dataset) -> str:
+    """Return what a dataset of bars knows beside raw prices and volumes."""
+    called = {
+        "adjustment": "adjustment factors", "split": "splits", "dividend": "cash dividends", "funding": "funding rates"
+    }  # fmt: skip
+    return ", ".join(words for name, words in called.items() if name in dataset.variables)
 
 
 def _of_events(dataset: EventsDataset) -> dict[str, str]:

@@ -137,8 +137,7 @@ def _values(of_asset: BarColumns, name: str) -> NDArray[Any]:
     if name == "time":
         return of_asset.ts_end_ns
     values: NDArray[np.float64] | None = getattr(of_asset, name)
-    # Another asset has factors, this one has none: 1 where it has a bar.
-    return np.ones(len(of_asset)) if values is None else values
+    return np.full(len(of_asset), schema.NEUTRAL[name]) if values is None else values
 
 
 def _create(

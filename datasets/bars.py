@@ -125,8 +125,8 @@ class Dataset:
     def bars(self, asset: str) -> Bars:
         """Return the whole history of `asset`, verified, in the adjusted view.
 
-        Where the dataset has adjustment factors, prices are multiplied and volume is divided by them, so that a
-        split is no return; `columns` gives the raw bars.
+        Where the dataset has adjustment factors, or splits and dividends, prices are multiplied and volume is divided
+        by them, so that a split is no return; `columns` gives the raw bars. Funding is not in them.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class Dataset:
             If a stored object, or what it decodes to, isn't what was written.
         """
         raw = self.columns(asset)
-        factor = raw.adjustment
+        factor = raw.factor
         columns = dict(raw.items())
         if factor is not None:
             columns = {name: columns[name] * factor for name in ("open", "high", "low", "close")}
@@ -151,9 +151,10 @@ class Dataset:
     def panel(self, assets: Sequence[str] | None = None) -> Panel:
         """Return the whole history of assets on one clock, verified: raw prices, NaN where an asset has no bar.
 
-        Where the dataset has adjustment factors, the panel has adjusted closes too, and each change of an asset's
-        factor gives so many new units for an old one: holding it then earns its adjusted return. That is exact of a
-        split; of a dividend it means that it is put into the asset that paid it.
+        Where the dataset has adjustment factors, the panel has adjusted closes too. Where it also has splits and
+        dividends, these are the panel's. Where it has not, each change of an asset's factor gives so many new units for
+        an old one: holding it then earns its adjusted return. That is exact of a split; of a dividend it means that it
+        is put into the asset that paid it. Funding is 0 for assets that have none.
 
         Parameters
         ----------
@@ -281,8 +282,9 @@ class Dataset:
             rows = np.searchsorted(times, raw.ts_end_ns)
             for name, values in raw.items():
                 tables[name][rows, column] = values
-            if raw.adjustment is None and "adjustment" in tables:
-                tables["adjustment"][rows, column] = 1.0
+            for name, nothing in schema.NEUTRAL.items():
+                if name in tables and name not in raw.names:
+                    tables[name][rows, column] = nothing
         documented = {variable.name: variable for variable in schema.VOCABULARY[KIND]}
         return xr.Dataset(
             {

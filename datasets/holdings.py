@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from datasets.ingest.numbers import explain_number, parse_numbers
 from datasets.ingest.options import BarOptions
+from datasets.ingest.small import MOST_TOLD, column_of, read_numbers, read_times, split_rows
 from datasets.ingest.table import Problems, place, shown
-from datasets.ingest.times import TimeReader
 from datasets.ingest.wide import wide_columns
 from quantbot.errors import DataError
 from quantbot.market import Floats, Nanoseconds
 
 Kind = Literal["returns", "closes"]
 
-MAX_BYTES = 100 * 2**20
 _ASSET = ("asset", "symbol", "ticker")
 _AMOUNT = ("weight", "value")
 
@@ -65,7 +60,7 @@ def read_returns(data: bytes, *, kind: Kind = "returns", source: str = "returns.
     >>> table.assets, table.returns.tolist()
     (('A', 'B'), [[0.01, -0.02], [0.0, 0.005]])
     """
-    header, lines, rows = _rows(data, source)
+    header, lines, rows = split_rows(data, source)
     positions = wide_columns(source, header, _OPTIONS)
     problems = Problems()
     texts = [[row[at] for row in rows] for at in positions.values()]
@@ -73,7 +68,7 @@ def read_returns(data: bytes, *, kind: Kind = "returns", source: str = "returns.
     assets = tuple(name for name in positions if name != "time")
     values = np.empty((len(rows), len(assets)))
     for number, (asset, column) in enumerate(zip(assets, texts[1:], strict=True)):
-        values[:, number] = _numbers(column, asset, source, lines, problems)
+        values[:, number] = read_numbers(column, asset, source, lines, problems)
         _refuse_impossible(values[:, number], kind, asset, source, lines, problems)
     problems.raise_if_any()
     if kind == "closes":
@@ -101,9 +96,9 @@ def read_holdings(data: bytes, *, source: str = "positions.csv") -> dict[str, fl
     >>> read_holdings(b"symbol,quantity,price\nA,10,30\nB,5,20\nCASH,100,1\n")
     {'A': 0.6, 'B': 0.2}
     """
-    header, lines, rows = _rows(data, source)
+    header, lines, rows = split_rows(data, source)
     names = [name.lower() for name in header]
-    asset = _one_of(names, _ASSET, source, header)
+    asset = column_of(names, _ASSET, source, header)
     columns = [[name] for name in _AMOUNT if name in names]
     columns += [["quantity", "price"]] if {"quantity", "price"} <= set(names) else []
     if len(columns) != 1:
@@ -115,7 +110,7 @@ def read_holdings(data: bytes, *, source: str = "positions.csv") -> dict[str, fl
     amounts = np.ones(len(rows))
     for name in columns[0]:
         at = names.index(name)
-        amounts = amounts * _numbers([row[at] for row in rows], header[at], source, lines, problems)
+        amounts = amounts * read_numbers([row[at] for row in rows], header[at], source, lines, problems)
     held: dict[str, float] = {}
     for line, row, amount in zip(lines, rows, amounts.tolist(), strict=True):
         symbol = row[asset].strip()
@@ -135,58 +130,13 @@ def read_holdings(data: bytes, *, source: str = "positions.csv") -> dict[str, fl
 _OPTIONS = BarOptions(wide=True, zone="UTC")
 
 
-def _rows(data: bytes, source: str) -> tuple[list[str], list[int], list[list[str]]]:
-    """Return the header, and of each row that is not empty its line and its fields."""
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{source} has {len(data):,} bytes, {MAX_BYTES:,} are the most; ingest it as a dataset")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}") from error
-    if "\0" in text:
-        raise DataError(f"{source} is no CSV file: it holds zero bytes")
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    lines, rows = [], []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                where = place(source, "line", reader.line_num)
-                raise DataError(f"{where}: has {len(row)} fields, its header has {len(header)}")
-            lines.append(reader.line_num)
-            rows.append(row)
-    except csv.Error as error:
-        raise DataError(f"{place(source, 'line', reader.line_num)}: {error}") from error
-    if not rows:
-        raise DataError(f"{source} has no row below its header")
-    return header, lines, rows
-
-
 def _times(texts: list[str], name: str, source: str, lines: list[int], problems: Problems) -> Nanoseconds:
-    import pyarrow as pa
-
-    reader = TimeReader(_OPTIONS)
-    stamps, bad = reader.read(pa.array(texts))
-    for row in np.flatnonzero(bad)[: problems.n + 100].tolist():
-        problems.add(reader.explain(texts[row]), place(source, "line", lines[row]), f"{name} {shown(texts[row])}")
-    if not bad.any():
-        for row in (np.flatnonzero(np.diff(stamps) <= 0) + 1)[:100].tolist():
+    stamps, _ = read_times(texts, name, source, lines, problems, _OPTIONS)
+    if not problems:
+        for row in (np.flatnonzero(np.diff(stamps) <= 0) + 1)[:MOST_TOLD].tolist():
             where = place(source, "line", lines[row])
             problems.add("does not come after the line before", where, f"{name} {shown(texts[row])}")
     return stamps
-
-
-def _numbers(texts: list[str], name: str, source: str, lines: list[int], problems: Problems) -> Floats:
-    import pyarrow as pa
-
-    values, bad = parse_numbers(pa.array(texts))
-    for row in np.flatnonzero(bad)[:100].tolist():
-        problems.add(explain_number(texts[row]), place(source, "line", lines[row]), f"{name} {shown(texts[row])}")
-    return values
 
 
 def _refuse_impossible(
@@ -195,14 +145,5 @@ def _refuse_impossible(
     rule, hint, bad = "is below -1: nobody loses more than all", "returns in percent? divide them by 100", values < -1
     if kind == "closes":
         rule, hint, bad = "is not above 0", "these are returns? say so", values <= 0
-    for row in np.flatnonzero(bad)[:100].tolist():
+    for row in np.flatnonzero(bad)[:MOST_TOLD].tolist():
         problems.add(rule, place(source, "line", lines[row]), f"{asset} {values[row]:g}", hint=hint)
-
-
-def _one_of(names: Sequence[str], wanted: Sequence[str], source: str, header: Sequence[str]) -> int:
-    found = [at for at, name in enumerate(names) if name in wanted]
-    if len(found) != 1:
-        raise DataError(
-            f"{source} needs one column called {', '.join(wanted[:-1])} or {wanted[-1]}; found {', '.join(header)}"
-        )
-    return found[0]

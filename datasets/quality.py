@@ -271,7 +271,8 @@ def _of_values(bars: BarColumns, days: Nanoseconds) -> list[_Found]:
     lowest = np.minimum(bars.low, bars.close)
     found.append(_found("non_positive_prices", ts, lowest <= 0, lambda bar: f"low {float(lowest[bar])!r}"))
     found.append(_found("stale", ts, _stale(bars), lambda bar: f"price {float(close[bar])!r}"))
-    adjusted = close if bars.adjustment is None else close * bars.adjustment
+    factor = bars.factor
+    adjusted = close if factor is None else close * factor
     outlying = _outlying(adjusted, np.diff(days, prepend=days[0]) > 0)
     found.append(
         _found("outliers", ts, outlying, lambda bar: f"return {float(adjusted[bar] / adjusted[bar - 1] - 1):+.4g}")

@@ -70,11 +70,32 @@ ADJUSTMENT = Variable(
     "Factor of the adjusted view: prices are multiplied by it, volume is divided by it.",
     optional=True,
 )
+SPLIT = Variable(
+    "split", ("time", "asset"), "float64", "1", "New units for one old one, before the bar's open.", optional=True
+)
+DIVIDEND = Variable(
+    "dividend",
+    ("time", "asset"),
+    "float64",
+    "currency per unit",
+    "Cash for a unit held before the bar, after its split; the bar is the first ex dividend.",
+    optional=True,
+)
+FUNDING = Variable(
+    "funding",
+    ("time", "asset"),
+    "float64",
+    "1",
+    "What longs pay shorts for the bar, of the notional at its close; 0 is nothing due, NaN is not known.",
+    optional=True,
+)
 
 # By dataset kind, every variable; a kind for events joins here.
 VOCABULARY: Mapping[str, tuple[Variable, ...]] = MappingProxyType(
-    {"bars": (TIME, OPEN, HIGH, LOW, CLOSE, VOLUME, ADJUSTMENT)}
+    {"bars": (TIME, OPEN, HIGH, LOW, CLOSE, VOLUME, ADJUSTMENT, SPLIT, DIVIDEND, FUNDING)}
 )
+# What stands for an optional variable where another asset of the dataset has it and this one has not.
+NEUTRAL: Mapping[str, float] = MappingProxyType({"adjustment": 1.0, "split": 1.0, "dividend": 0.0, "funding": 0.0})
 
 
 def check(kind: str, arrays: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:

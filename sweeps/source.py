@@ -117,6 +117,8 @@ def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
     ]
     if len(warnings) > 10:
         warnings = [*warnings[:10], f"... and {len(warnings) - 10:,} more pairs of asset and fold without bars"]
+    if dataset.kind == "bars" and not engine.joint and "funding" in dataset.variables:  # type: ignore[union-attr]
+        warnings.append(f"engine {engine.name} charges no funding, which {dataset.name} has; engine portfolio does")
     repeated = len(spec.data.assets or ()) - len(set(spec.data.assets or ()))
     if repeated:
         warnings.append(f"data.assets: {repeated:,} repeated, each counts once")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -51,6 +52,12 @@ _ALL: Mapping[str, tuple[Any, Any]] = {
     "periods_per_year": _option(
         float | None, "--periods-per-year", "NUMBER", "Bars per year for annualising; default: the calendar's."
     ),
+    "dividends": _option(
+        Path | None, "--dividends", "CSV", "Cash dividends: time (ex-date), symbol, amount; or a column a symbol."
+    ),
+    "splits": _option(Path | None, "--splits", "CSV", "Splits: time, symbol, ratio (2 is two new units for one)."),
+    "funding": _option(Path | None, "--funding", "CSV", "Rates of perpetual futures: time, symbol, rate (0.0001)."),
+    "funding_every": _option(_Text, "--funding-every", "LENGTH", "Between two funding rates; default: as found."),
     "title": _option(str, "--title", "TEXT", "A title, for people.", ""),
     "source": _option(str, "--source", "TEXT", "Where the data come from, for people.", ""),
 }  # fmt: skip

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import format as fmt
 from app import reads
+from app.described import beside_prices
 from app.figures.bars import bars_chart, bars_per_candle
 from app.views import _data_events, _data_parts, _parts, _url
 
@@ -94,6 +95,8 @@ def _dataset(entry: Entry, view: dict[str, str], places: tuple[Any, Any, Any], g
         fmt.plain(f"calendar {meta.calendar or 'unknown'}"),
         fmt.plain(f"{bars.periods_per_year:g} bars a year"),
     ]
+    if more := beside_prices(dataset):
+        facts.append(fmt.plain(f"with {more}"))
     st.markdown("  ·  ".join(facts))
     if meta.synthetic:
         st.caption(":orange[:material/warning:] Synthetic: made by a random generator, not by a market.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.calendars import DAY_NS, periods_per_year
 from datasets.columns import BarColumns
+from datasets.ingest.actions import with_actions
 from datasets.ingest.options import BarOptions, Interval
 from datasets.ingest.reading import Source, read_rows
 from datasets.ingest.rows import Repairs, Rows
@@ -127,6 +128,7 @@ def _check(sources: Sequence[Source], options: BarOptions, tell: Progress) -> Ch
         rows = fill_gaps(rows, stamped.sessions, stamped.interval, repairs)
     columns = _columns(rows)
     meta = _meta(columns, stamped, options, sources)
+    columns, about_actions = with_actions(columns, options, meta.zone)
     interval = stamped.interval
     report = check_bars(
         columns,
@@ -144,7 +146,7 @@ def _check(sources: Sequence[Source], options: BarOptions, tell: Progress) -> Ch
         )
         remark = Finding("*", "close_only", "info", sum(len(bars) for bars in columns.values()), text)
         report = replace(report, findings=(*report.findings, remark))
-    return Checked(columns, meta, report)
+    return Checked(columns, meta, replace(report, findings=(*report.findings, *about_actions)))
 
 
 def _remark_short_history(report: QualityReport, columns: Mapping[str, BarColumns]) -> QualityReport:

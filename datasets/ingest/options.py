@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -157,6 +158,12 @@ class BarOptions:
         one unit fits the years 1973 to 2286); else a `strptime` format.
     repair
         Names of `POLICIES`; what none of them allows is refused.
+    splits, dividends, funding
+        CSV files beside the prices: by ex-date, new units for one old one and cash per unit; by time, the rates of
+        perpetual futures (see `datasets.ingest.actions`). Prices must then be raw.
+    funding_every
+        The time between two funding rates, such as ``8h``; None takes the most frequent distance. A rate that is due
+        and not there is kept as not known.
     negative_prices
         Whether prices may be zero or negative (spreads, power, oil in April 2020).
     strict_sessions
@@ -190,6 +197,10 @@ class BarOptions:
     encoding: str = "utf-8"
     time_format: str | None = None
     repair: tuple[str, ...] = ()
+    splits: str | Path | None = None
+    dividends: str | Path | None = None
+    funding: str | Path | None = None
+    funding_every: str | None = None
     negative_prices: bool = False
     strict_sessions: bool = False
     title: str = ""
@@ -218,6 +229,10 @@ class BarOptions:
             raise InputError(f"stamp must be 'start' or 'end', was {self.stamp!r}")
         if self.interval is not None:
             Interval.parse(self.interval)
+        if self.funding_every is not None:
+            Interval.parse(self.funding_every)
+            if self.funding is None:
+                raise InputError("funding_every is of the rates in funding, which is not said")
         if self.zone is not None:
             _check_zone(self.zone)
         self._check_marks()

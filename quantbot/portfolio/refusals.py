@@ -35,7 +35,31 @@ def problems(
     inside = [window for window in windows if window[1] > window[0]]
     if not inside:
         return [], []
-    return _first_decisions(engine, job, panel, inside[0], points)
+    refused, warnings = _first_decisions(engine, job, panel, inside[0], points)
+    return refused, [*warnings, *_unknown_funding(job, panel, inside, points)]
+
+
+def _unknown_funding(job: Job, panel: Panel, windows: Sequence[tuple[int, int]], points: Points) -> list[str]:
+    """Return by asset where funding is not known, and what becomes of a trial that holds it there."""
+    if panel.funding is None:
+        return []
+    inside = np.zeros(len(panel), dtype=bool)
+    for start, stop in windows:
+        inside[start:stop] = True
+    gone = np.isnan(panel.funding) & inside[:, None]
+    assets = np.flatnonzero(gone.any(axis=0))
+    if not assets.size:
+        return []
+    told = []
+    for asset in assets[:_SHOWN].tolist():
+        when = np.datetime64(int(panel.ts_end_ns[gone[:, asset]][0]), "ns").astype("datetime64[s]")
+        told.append(f"{panel.assets[asset]} in {gone[:, asset].sum():,} bars, the first {when}Z")
+    more = f" and {assets.size - _SHOWN} more assets" if assets.size > _SHOWN else ""
+    words = points.columns.get("execution.missing_funding", np.array([job.settings["execution.missing_funding"]]))
+    then = 'fails (execution.missing_funding = "flag" counts it as 0, and says so in the row)'
+    if "error" not in words:
+        then = "counts it as 0, and says how often in funding_unknown"
+    return [f"the funding rate is not known of {'; '.join(told)}{more}: a trial that holds it then {then}"]
 
 
 def _impossible_returns(panel: Panel) -> list[str]:
