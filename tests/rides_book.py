@@ -15,8 +15,13 @@ from quantbot.book.strategy import BookStrategy
 MS = 1_000_000
 
 
-def random_market(seed: int, n: int = 400, *, kind: str = "by_order", late_us: int = 300) -> Events:
-    """Return a seeded market whose orders come, go and trade; degraded to levels where `kind` is by_price."""
+def random_market(
+    seed: int, n: int = 400, *, kind: str = "by_order", late_us: int = 300, grows: bool = True
+) -> Events:  # fmt: skip
+    """Return a seeded market whose orders come, go and trade; degraded to levels where `kind` is by_price.
+
+    With `grows` some orders become larger where they are: they lose their place, which no total shows.
+    """
     draws = np.random.default_rng(seed)
     queues: dict[tuple[int, int], list[list[int]]] = {}
     rows: list[tuple[int, ...]] = []
@@ -48,8 +53,10 @@ def random_market(seed: int, n: int = 400, *, kind: str = "by_order", late_us: i
                 queues[side, tick].remove(order)
         elif u < 0.8:
             (_, tick), order = live[int(draws.integers(len(live)))]
-            queues[side, tick].remove(order)
             to = tick if draws.random() < 0.5 else best(-side) - side * int(draws.integers(1, 5))
+            if to == tick and not grows:
+                continue
+            queues[side, tick].remove(order)
             order[1] += int(draws.integers(1, 4))
             queues.setdefault((side, to), []).append(order)
             rows.append((ts, Action.MODIFY, side, to, order[1], order[0]))

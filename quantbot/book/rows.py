@@ -39,6 +39,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("n_maker", "Maker fills", "fills", "count", 0, False, "Fills of orders that rested."),
     Measure("n_taker", "Taker fills", "fills", "count", 0, False, "Fills of orders that took."),
     Measure("lots_filled", "Lots filled", "fills", "count", 0, False, "Lots of all fills, bought and sold."),
+    Measure("n_filled", "Orders filled", "fills", "count", 0, False, "Orders with at least one fill."),
     Measure("n_orders", "Orders", "fills", "count", 0, False, "New orders sent."),
     Measure(
         "fill_rate", "Fill rate", "fills", "fraction", 0, False, "Orders with at least one fill over orders sent."
@@ -79,6 +80,8 @@ MEASURES: tuple[Measure, ...] = (
                 f"Total return of the same trial with the {side} queue model."),
         Measure(f"n_fills_{side}", f"Fills, {side}", "envelope", "count", 0, False,
                 f"Fills of the same trial with the {side} queue model."),
+        Measure(f"n_filled_{side}", f"Orders filled, {side}", "envelope", "count", 0, False,
+                f"Orders with at least one fill of the same trial with the {side} queue model."),
         Measure(f"lots_filled_{side}", f"Lots filled, {side}", "envelope", "count", 0, False,
                 f"Lots of the same trial with the {side} queue model."),
         Measure(f"sharpe_{side}", f"Sharpe ratio, {side}", "envelope", "ratio", 1, True,
@@ -126,6 +129,7 @@ def measures(replay: BookReplay, n_steps: int, periods_per_year: float, groups: 
             "n_maker": a["n_maker"] * 1.0,
             "n_taker": a["n_taker"] * 1.0,
             "lots_filled": lots,
+            "n_filled": a["filled_orders"] * 1.0,
             "n_orders": a["n_orders"] * 1.0,
             "fill_rate": _ratio(a["filled_orders"] * 1.0, a["n_orders"]),
             "order_to_trade": _ratio((a["n_orders"] + a["n_cancels"] + a["n_modifies"]) * 1.0, n_fills),
