@@ -22,7 +22,8 @@ from book_feed import binance, load, save, synthetic
 
 from quantbot.book.events import Events
 from quantbot.book.layout import Latency, Queue
-from quantbot.book.replay import Agents, BookReplay, Exchange, tick_window
+from quantbot.book.replay import Agents, BookReplay, Exchange
+from quantbot.book.window import tick_window
 from quantbot.strategies.grid_maker import grid_maker
 from quantbot.strategies.market_maker import market_maker
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from quantbot.book.events import Action, BookInstrument, Events
 from quantbot.book.layout import Queue
-from quantbot.book.replay import Agents, BookReplay, Exchange, tick_window
+from quantbot.book.replay import Agents, BookReplay, Exchange
 from quantbot.book.strategy import BookStrategy
+from quantbot.book.window import tick_window
 
 MS = 1_000_000
 

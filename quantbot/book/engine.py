@@ -14,9 +14,10 @@ from quantbot.bars.alike import alike
 from quantbot.book import rows as row_measures
 from quantbot.book.events import Action, BookInstrument, Events, Flag
 from quantbot.book.execution import EXECUTION, SECTION, SHARED, Settings, agents_of, defaults, exchange_of
-from quantbot.book.replay import MARGIN_TICKS, MOST_TICKS, Agents, BookReplay, window_of
+from quantbot.book.replay import Agents, BookReplay
 from quantbot.book.session import BookSession
 from quantbot.book.strategy import BookStrategy
+from quantbot.book.window import MARGIN_TICKS, MOST_TICKS, window_of
 from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
 from quantbot.errors import DataError, InputError, ParameterError, StrategyError
 from quantbot.measures import Measure

@@ -52,6 +52,7 @@ def by_order_event(st: Any, e: int, act: int, side: int, tick: int, size: int, i
     n = st.n_ticks
     if not 0 <= tick_of - st.base < n or (act == MODIFY and not 0 <= tick - st.base < n):
         st.outside += 1
+        out.tick = 0
         return act in (ADD, MODIFY) and (tick > st.best_bid if side > 0 else tick < st.best_ask)
     out.side = side_of
     out.tick = tick_of

@@ -8,7 +8,7 @@ from quantbot.book.events import Action, Flag
 from quantbot.book.kernels_market import touch
 from quantbot.book.kernels_memory import put, resolved_at, sizes
 from quantbot.book.layout import NO_ASK, NO_BID
-from quantbot.kernels import inner, jit
+from quantbot.kernels import inlined, inner, jit
 
 SET, TRADE, CLEAR, EXECUTE = int(Action.SET), int(Action.TRADE), int(Action.CLEAR), int(Action.EXECUTE)
 SNAPSHOT, HIDDEN = int(Flag.SNAPSHOT), int(Flag.HIDDEN)
@@ -104,55 +104,63 @@ def receive_other(
     traded = act == EXECUTE or (act == TRADE and (not st.by_order or flags & HIDDEN != 0))
     if traded and flags & SNAPSHOT == 0:
         aggressor = side if act == TRADE else -side
-        feed.trade_tick = price if act == TRADE else resolved_at(st, at).tick
-        feed.trade_side = aggressor
-        feed.volume += size
-        feed.buy_volume += size if aggressor > 0 else 0
-        feed.sell_volume += size if aggressor < 0 else 0
-        feed.trade_ns = ts
-        feed.traded = 1
+        tick = price if act == TRADE else resolved_at(st, at).tick
+        note_trade(feed, tick, aggressor, size, ts)
+
+
+@inlined
+def note_trade(feed: Any, tick: int, aggressor: int, size: int, ts: int) -> None:
+    """Remember a trade of the market for those who look at a feed."""
+    feed.trade_tick = tick
+    feed.trade_side = aggressor
+    feed.volume += size
+    feed.buy_volume += size if aggressor > 0 else 0
+    feed.sell_volume += size if aggressor < 0 else 0
+    feed.trade_ns = ts
+    feed.traded = 1
 
 
 @inner
-def look(st: Any, feed: Any, ts: int) -> None:
-    """Write what a strategy may see at `ts` into `view`."""
-    put(st.at_view, 0, ts)
-    put(st.at_view, 3, feed.best_bid)
-    put(st.at_view, 4, feed.best_ask)
+def look(st: Any, book: Any, feed: Any, out: int) -> None:
+    """Write what a strategy may see of a book, and of the trades that a feed told of, to an address."""
     base = st.base
-    put(st.at_view, 5, sizes(feed, feed.best_bid - base).bid if feed.best_bid > NO_BID else 0)
-    put(st.at_view, 6, sizes(feed, feed.best_ask - base).ask if feed.best_ask < NO_ASK else 0)
-    put(st.at_view, 7, feed.trade_tick)
-    put(st.at_view, 8, feed.trade_side)
-    put(st.at_view, 9, feed.volume)
-    put(st.at_view, 10, feed.buy_volume)
-    put(st.at_view, 11, feed.sell_volume)
+    put(out, 0, book.best_bid)
+    put(out, 1, book.best_ask)
+    put(out, 2, sizes(book, book.best_bid - base).bid if book.best_bid > NO_BID else 0)
+    put(out, 3, sizes(book, book.best_ask - base).ask if book.best_ask < NO_ASK else 0)
+    put(out, 4, feed.trade_tick)
+    put(out, 5, feed.trade_side)
+    put(out, 6, feed.volume)
+    put(out, 7, feed.buy_volume)
+    put(out, 8, feed.sell_volume)
     if st.depth_levels > 0:
         found, total = 0, 0
-        tick = feed.best_bid
-        while tick >= feed.low_bid and tick > NO_BID and found < st.depth_levels:
-            lots = sizes(feed, tick - base).bid
+        tick = book.best_bid
+        while tick >= book.low_bid and tick > NO_BID and found < st.depth_levels:
+            lots = sizes(book, tick - base).bid
             if lots > 0:
                 found += 1
                 total += lots
             tick -= 1
-        put(st.at_view, 12, total)
+        put(out, 9, total)
         found, total = 0, 0
-        tick = feed.best_ask
-        while tick <= feed.high_ask and tick < NO_ASK and found < st.depth_levels:
-            lots = sizes(feed, tick - base).ask
+        tick = book.best_ask
+        while tick <= book.high_ask and tick < NO_ASK and found < st.depth_levels:
+            lots = sizes(book, tick - base).ask
             if lots > 0:
                 found += 1
                 total += lots
             tick += 1
-        put(st.at_view, 13, total)
+        put(out, 10, total)
 
 
 @jit
 def in_order(ts_exchange: Any, ts_received: Any, last: int) -> bool:
     """Return whether nothing is received before the exchange's time of it, or before `last` or what came earlier."""
-    for i in range(ts_received.shape[0]):
-        if ts_received[i] < last or ts_received[i] < ts_exchange[i]:
-            return False
-        last = ts_received[i]
-    return True
+    n = ts_received.shape[0]
+    wrong = n > 0 and ts_received[0] < last
+    for i in range(n):  # to the end even so: without a way out, many are compared at once
+        wrong |= ts_received[i] < ts_exchange[i]
+    for i in range(1, n):
+        wrong |= ts_received[i] < ts_received[i - 1]
+    return not wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quantbot.book.kernels_memory import message_at, timer_at
+from quantbot.book.kernels_memory import message_at, timer_in
 from quantbot.kernels import inlined, inner
 
 
@@ -93,20 +93,20 @@ def pop(st: Any) -> None:
 
 
 @inner
-def settle(st: Any) -> None:
-    """Let the first timer, whose time has moved on, sink to its place."""
-    due, group, n = timer_at(st, 0).due, timer_at(st, 0).group, st.timers_n
+def settle(timers: int, n: int) -> None:
+    """Let the first of `n` timers at an address, whose time has moved on, sink to its place."""
+    due, group = timer_in(timers, 0).due, timer_in(timers, 0).group
     at = 0
     while True:
         below = 2 * at + 1
         if below >= n:
             break
-        if below + 1 < n and timer_at(st, below + 1).due < timer_at(st, below).due:
+        if below + 1 < n and timer_in(timers, below + 1).due < timer_in(timers, below).due:
             below += 1
-        if due <= timer_at(st, below).due:
+        if due <= timer_in(timers, below).due:
             break
-        timer_at(st, at).due = timer_at(st, below).due
-        timer_at(st, at).group = timer_at(st, below).group
+        timer_in(timers, at).due = timer_in(timers, below).due
+        timer_in(timers, at).group = timer_in(timers, below).group
         at = below
-    timer_at(st, at).due = due
-    timer_at(st, at).group = group
+    timer_in(timers, at).due = due
+    timer_in(timers, at).group = group

@@ -36,6 +36,7 @@ def _record(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
 _level, _ours, _agent, _order = (_record(d) for d in (layout.SIZES, layout.OURS, layout.AGENT, layout.ORDER))
 _cohort, _answer, _message = (_record(d) for d in (layout.COHORT, layout.ANSWER, layout.MESSAGE))
 _timer, _group, _feed, _model = (_record(d) for d in (layout.TIMER, layout.GROUP, layout.FEED, layout.MODEL))
+_look = _record(layout.LOOK)
 _fill, _taken, _row = (_record(d) for d in (layout.FILL, layout.TAKEN, layout.LATENCY_ROW))
 _market, _resolved = _record(layout.MARKET_ORDER), _record(layout.RESOLVED)
 
@@ -136,6 +137,18 @@ def message_at(st: Any, i: int) -> Any:
 def timer_at(st: Any, i: int) -> Any:
     """Return timer `i`."""
     return _timer(st.at_timers, i)
+
+
+@inlined
+def timer_in(timers: int, i: int) -> Any:
+    """Return timer `i` of those at an address."""
+    return _timer(timers, i)
+
+
+@inlined
+def look_at(st: Any, i: int) -> Any:
+    """Return look `i`; 0 is none."""
+    return _look(st.at_looks, i)
 
 
 @inlined

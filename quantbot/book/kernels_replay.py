@@ -8,10 +8,20 @@ from quantbot.book.events import Action, Flag
 from quantbot.book.kernels_agents import ask, hear
 from quantbot.book.kernels_arrivals import arrive, expire_all
 from quantbot.book.kernels_by_order import by_order_event
-from quantbot.book.kernels_feed import clear_side, look, receive
+from quantbot.book.kernels_feed import clear_side, look, note_trade, receive
 from quantbot.book.kernels_heap import pop, ring_first, settle
+from quantbot.book.kernels_looks import look_ahead, recall
 from quantbot.book.kernels_market import set_level, set_quietly, trade
-from quantbot.book.kernels_memory import feed_at, fill_at, group_at, message_at, timer_at, whole
+from quantbot.book.kernels_memory import (
+    feed_at,
+    fill_at,
+    group_at,
+    message_at,
+    put,
+    resolved_at,
+    timer_at,
+    whole,
+)
 from quantbot.book.kernels_orders import forget_side
 from quantbot.book.kernels_samples import mark, sample
 from quantbot.book.layout import NEVER, Message, Status, Wake
@@ -19,7 +29,7 @@ from quantbot.kernels import inner, jit
 
 EXECUTE, TRADE, SET, CLEAR = int(Action.EXECUTE), int(Action.TRADE), int(Action.SET), int(Action.CLEAR)
 HALT, RESUME = int(Action.HALT), int(Action.RESUME)
-SNAPSHOT, LAST, GAP = int(Flag.SNAPSHOT), int(Flag.LAST), int(Flag.GAP)
+SNAPSHOT, LAST, GAP, HIDDEN = int(Flag.SNAPSHOT), int(Flag.LAST), int(Flag.GAP), int(Flag.HIDDEN)
 GROW, OUT_OF_WINDOW = int(Status.GROW), int(Status.OUT_OF_WINDOW)
 WAKE, ON_BOOK, ON_TRADE = int(Message.WAKE), int(Wake.BOOK), int(Wake.TRADE)
 ALL = NEVER // 2
@@ -44,19 +54,20 @@ def replay(
         if k < n_until:
             e = order_of[k] if permuted else k
             ts = ts_exchange[e]
-            if ts < st.now:
-                st.late += 1
-                ts = st.now
+            ts = max(ts, st.now)
         elif final:
             e = 0
             ts = NEVER
         else:
             # Nobody will ask for an earlier moment: what was received need not be kept for the next part.
             for c in range(st.n_feeds):
-                receive(st, feed_at(st, c), ts_received, action, side, price, size, flags, st.now - 1, ALL)
+                if st.ahead:
+                    feed_at(st, c).at = k
+                else:
+                    receive(st, feed_at(st, c), ts_received, action, side, price, size, flags, st.now - 1, ALL)
             return 0
         while ts > st.next_due:
-            if st.n_fills > margin:
+            if st.n_fills > margin or st.n_looks_free < st.n_groups:
                 return GROW
             due, kind = next_due(st, ts_received)
             st.next_due = due
@@ -83,7 +94,7 @@ def replay(
                     elif due < st.stop:
                         feed = feed_at(st, whole(st.at_feed_of, o))
                         receive(st, feed, ts_received, action, side, price, size, flags, due, ALL)
-                        look(st, feed, due)
+                        see(st, feed, due)
                         ask(st, o, due)
             elif kind == SAMPLE:
                 sample(st)
@@ -93,11 +104,15 @@ def replay(
             elif kind == TIMER:
                 timer = timer_at(st, 0)
                 group = group_at(st, timer.group)
-                feed = feed_at(st, group.feed)
                 timer.due += group.period
-                settle(st)
-                receive(st, feed, ts_received, action, side, price, size, flags, due, ALL)
-                look(st, feed, due)
+                settle(st.at_timers, st.timers_n)
+                if st.ahead:
+                    put(st.at_view, 0, due)
+                    recall(st, group, due)
+                else:
+                    feed = feed_at(st, group.feed)
+                    receive(st, feed, ts_received, action, side, price, size, flags, due, ALL)
+                    see(st, feed, due)
                 ask_group(st, group, due)
             else:
                 feed = feed_at(st, kind - FEED)
@@ -107,7 +122,7 @@ def replay(
                     if whole(st.at_view, 1) <= due < st.stop and (
                         ((st.wake & ON_BOOK) and feed.changed) or ((st.wake & ON_TRADE) and feed.traded)
                     ):
-                        look(st, feed, due)
+                        see(st, feed, due)
                         for g in range(st.n_groups):
                             if group_at(st, g).feed == kind - FEED:
                                 ask_group(st, group_at(st, g), due)
@@ -117,6 +132,11 @@ def replay(
             break
         if st.n_fills > margin:
             return GROW
+        if ts_received[e] > st.next_look:
+            if st.n_looks_free < st.n_groups:
+                return GROW
+            look_ahead(st, ts_received[e])
+        st.late += ts_exchange[e] < st.now
         st.now = ts
         st.k = k + 1
         act = action[e]
@@ -136,6 +156,8 @@ def replay(
             else:
                 st.outside += 1
         elif act == TRADE:
+            if st.ahead and st.wants_trades and flags[e] & SNAPSHOT == 0 and (not st.by_order or flags[e] & HIDDEN):
+                note_trade(feed_at(st, 0), tick, side[e], size[e], ts_received[e])
             if st.by_order == 0 and not st.halted and flags[e] & SNAPSHOT == 0:
                 aggressor = side[e]
                 if aggressor == 0:
@@ -144,9 +166,12 @@ def replay(
                 if (aggressor < 0 and st.top_buy >= tick) or (aggressor > 0 and st.top_sell <= tick):
                     trade(st, aggressor, tick, size[e], -1, ts)
         elif act <= EXECUTE:
-            if by_order_event(st, e, act, side[e], tick, size[e], identity[e], ts):
+            row = 0 if st.ahead else e
+            if by_order_event(st, row, act, side[e], tick, size[e], identity[e], ts):
                 st.k = k
                 return OUT_OF_WINDOW
+            if act == EXECUTE and st.ahead and flags[e] & SNAPSHOT == 0:
+                note_trade(feed_at(st, 0), resolved_at(st, 0).tick, -side[e], size[e], ts_received[e])
         else:
             change_of_state(st, act, side[e], ts)
     for a in range(st.n_agents):
@@ -154,6 +179,13 @@ def replay(
     mark(st, NEVER)
     st.now = st.stop
     return 0
+
+
+@inner
+def see(st: Any, feed: Any, ts: int) -> None:
+    """Write what a strategy may see at `ts` of a feed's book into `view`."""
+    put(st.at_view, 0, ts)
+    look(st, feed, feed, st.at_view + 24)
 
 
 @inner

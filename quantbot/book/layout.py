@@ -153,13 +153,21 @@ COHORT = np.dtype(
 MESSAGE = np.dtype([("due", I64), ("sequence", I64), ("order", I32), ("kind", I32)], align=True)
 ANSWER = np.dtype([("due", I64), ("lots", I64), ("value", I64), ("order", I32), ("kind", I32)], align=True)
 TIMER = np.dtype([("due", I64), ("group", I64)], align=True)
-GROUP = np.dtype([("period", I64), ("first", I64), ("n", I64), ("feed", I64)], align=True)
+GROUP = np.dtype([(name, I64) for name in ("period", "first", "n", "feed", "look", "last_look")], align=True)
 MARKET_ORDER = np.dtype([("id", U64), ("tick", I64), ("lots", I64), ("sequence", I64), ("side", I64)], align=True)
 RESOLVED = np.dtype([("tick", I64), ("lots", I64), ("tick2", I64), ("lots2", I64), ("side", I64)], align=True)
 FEED = np.dtype(
     [(name, I64) for name in (
         "at_sizes", "extra", "at", "best_bid", "best_ask", "low_bid", "high_ask", "trade_tick", "trade_side", "volume",
         "buy_volume", "sell_volume", "trade_ns", "changed", "traded",
+    )],
+    align=True,
+)  # fmt: skip
+# What a timer's wake-up will see: the part of a view that the book gives, in its order; for `n` wake-ups from it on.
+LOOK = np.dtype(
+    [(name, I64) for name in (
+        "bid", "ask", "bid_lots", "ask_lots", "trade_tick", "trade_side", "volume", "buy_volume", "sell_volume",
+        "bid_depth", "ask_depth", "event", "n", "next",
     )],
     align=True,
 )  # fmt: skip
@@ -174,7 +182,7 @@ LATENCY_ROW = np.dtype([("request_ns", I64), ("exchange_ns", I64), ("answer_ns",
 
 _DTYPES = (
     SIZES, OURS, AGENT, ORDER, COHORT, MESSAGE, ANSWER, TIMER, GROUP, FEED, MODEL, FILL, TAKEN, LATENCY_ROW,
-    MARKET_ORDER, RESOLVED,
+    MARKET_ORDER, RESOLVED, LOOK,
 )  # fmt: skip
 # Kernels reach these records by address, so their layout must be part of the type that compiled code is kept under.
 _DIGEST = hashlib.sha256("".join(str(dtype) for dtype in _DTYPES).encode()).hexdigest()[:12]
@@ -195,7 +203,7 @@ STATE = np.dtype(
         "at_marks", "at_curve", "at_mids", "n_mids", "at_positions", "at_view", "at_parameters", "at_memory",
         "at_wants", "at_want",
         "at_members", "at_feed_of", "at_decide", "n_fill_rows", "n_half", "n_groups", "n_feeds", "n_table",
-        "n_curve", "n_positions",
+        "n_curve", "n_positions", "ahead", "next_look", "look_free", "n_looks_free", "at_looks", "at_look_timers",
     )] + [("unit", F64), ("lot_size", F64), (f"layout_{_DIGEST}", I64)],
     align=True,
 )  # fmt: skip

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.book import layout
-from quantbot.book.events import Action, BookInstrument, Events
-from quantbot.book.layout import NO_ASK, NO_BID, OrderKind, Status
+from quantbot.book.events import BookInstrument, Events
+from quantbot.book.layout import NEVER, NO_ASK, NO_BID, OrderKind, Status
 from quantbot.book.strategy import PRICES, BookStrategy
 from quantbot.errors import DataError, InputError
 
 CHUNK = 1 << 13  # events between two looks at the table of the market's orders: it should fit a core's cache
-MOST_TICKS = 1 << 21  # of the window in which levels are kept
-MARGIN_TICKS = 2_048
 ANSWERS_PER_ORDER = 8
 
 KINDS = {"limit": OrderKind.LIMIT, "post_only": OrderKind.POST_ONLY, "ioc": OrderKind.IOC}
@@ -87,25 +85,6 @@ class Agents:
 
     def __len__(self) -> int:
         return int(self.parameters.shape[0])
-
-
-def tick_window(events: Events) -> tuple[int, int]:
-    """Return (first tick, number of ticks) of the levels worth keeping: all, or those around where it trades."""
-    priced = (events.action != Action.HALT) & (events.action != Action.RESUME) & (events.action != Action.CLEAR)
-    priced &= (events.price_ticks > 0) | (events.size_lots > 0)
-    return window_of(events.price_ticks[priced])
-
-
-def window_of(ticks: NDArray[np.int64]) -> tuple[int, int]:
-    """Return (first tick, number of ticks) that hold these prices, or the middle of them where that is too many."""
-    if not ticks.shape[0]:
-        return 0, 2 * MARGIN_TICKS
-    low, high = int(ticks.min()), int(ticks.max())
-    if high - low + 2 * MARGIN_TICKS > MOST_TICKS:
-        low, high = (int(q) for q in np.quantile(ticks[:: max(ticks.shape[0] // 100_000, 1)], [0.02, 0.98]))
-        room = max((MOST_TICKS - (high - low)) // 2 - MARGIN_TICKS, MARGIN_TICKS)
-        low, high = low - room, high + room
-    return low - MARGIN_TICKS, high - low + 2 * MARGIN_TICKS
 
 
 class BookReplay:
@@ -200,9 +179,10 @@ class BookReplay:
         """Tell the state where the arrays stand."""
         st = self.state[0]
         for name in (
-            "sizes", "ours", "agents", "orders", "cohorts", "answers", "heap", "timers", "groups", "feeds", "models",
-            "fills", "taken", "rows", "starts", "table", "resolved", "horizons", "marked", "marks", "curve", "mids",
-            "positions", "view", "parameters", "memory", "wants", "want", "members", "feed_of",
+            "sizes", "ours", "agents", "orders", "cohorts", "answers", "heap", "timers", "look_timers", "looks",
+            "groups", "feeds", "models", "fills", "taken", "rows", "starts", "table", "resolved", "horizons", "marked",
+            "marks", "curve", "mids", "positions", "view", "parameters", "memory", "wants", "want", "members",
+            "feed_of",
         ):  # fmt: skip
             st[f"at_{name}"] = getattr(self, name).ctypes.data
         for c, book in enumerate(self.feeds):
@@ -276,6 +256,29 @@ class BookReplay:
         for i, g in enumerate(timed):
             self.timers[i] = start_ns + int(distinct[g, 0] + distinct[g, 1]), g
         self.state[0]["timers_n"] = len(timed)
+        self.look_timers, self.looks = self.timers[:0], np.zeros(1, layout.LOOK)
+        self.state[0]["next_look"] = self.state[0]["n_looks_free"] = NEVER
+
+    def _look_ahead(self) -> None:
+        """Note what the timers will see as the exchange's book passes by, instead of a book of what was received."""
+        extra = self.feeds["extra"][self.groups["feed"][self.timers["group"]]]
+        due = self.timers["due"] - extra
+        first = np.argsort(due, kind="stable")
+        self.look_timers = self.timers[first]
+        self.look_timers["due"] = due[first]
+        st = self.state[0]
+        st["ahead"], st["n_looks_free"], st["look_free"] = 1, 0, 0
+        if st["timers_n"]:
+            st["next_look"] = self.look_timers["due"][0]
+        self._more_looks()
+
+    def _more_looks(self) -> None:
+        """Double the room for what timers will see."""
+        st, n = self.state[0], self.looks.shape[0]
+        self.looks = np.concatenate([self.looks, np.zeros(n + 4 * len(self.groups), layout.LOOK)])
+        self.looks["next"][n:] = [*range(n + 1, self.looks.shape[0]), st["look_free"]]
+        st["look_free"] = n
+        st["n_looks_free"] += self.looks.shape[0] - n
 
     def feed(self, events: Events, *, final: bool = False, order_of: NDArray[np.int64] | None = None) -> None:
         """Replay the next part of the day.
@@ -290,6 +293,8 @@ class BookReplay:
 
         Raises
         ------
+        InputError
+            If `order_of` comes after another part.
         DataError
             If the touch leaves the ticks of the window, or a strategy's answers overflow.
         """
@@ -298,8 +303,14 @@ class BookReplay:
 
         events = self._with_carried(self._in_order(events))
         st, n = self.state[0], len(events)
+        if self._first:
+            self._first = False
+            if order_of is None and self.strategy.wake == layout.Wake.TIMER:
+                self._look_ahead()
+        elif order_of is not None:
+            raise InputError("order_of is for a day in one part; this one has had a part before")
         carried = self.resolved[: self._n_carried]
-        self.resolved = np.zeros(n if st["by_order"] else 1, layout.RESOLVED)
+        self.resolved = np.zeros(n if st["by_order"] and not st["ahead"] else 1, layout.RESOLVED)
         self.resolved[: carried.shape[0]] = carried
         order = np.empty(0, np.int64) if order_of is None else order_of
         columns = [
@@ -335,7 +346,7 @@ class BookReplay:
         self._keep_tail(events)
 
     _n_carried = 0
-
+    _first = True
     _received = -(2**62)
 
     def _in_order(self, events: Events) -> Events:
@@ -365,7 +376,8 @@ class BookReplay:
         n = len(events)
         seen = int(self.feeds["at"].min())
         self._carried = events[seen:n]
-        if self.state[0]["by_order"]:
+        self.looks["event"] -= seen
+        if self.state[0]["by_order"] and not self.state[0]["ahead"]:
             self._n_carried, self.resolved = n - seen, self.resolved[seen:n].copy()
         self.feeds["at"] -= seen
         self.state[0]["k"] -= seen
@@ -373,6 +385,8 @@ class BookReplay:
     def _make_room(self) -> None:
         """Forget fills whose mark-outs are done, or enlarge the log."""
         st = self.state[0]
+        if st["n_looks_free"] < st["n_groups"]:
+            self._more_looks()
         n = int(st["n_fills"])
         done = 0 if self.record else (int(self.marked.min()) if self.marked.shape[0] else n)
         if done:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quantbot.book.events import Events
-from quantbot.book.replay import Agents, BookReplay, Exchange, tick_window
+from quantbot.book.replay import Agents, BookReplay, Exchange
 from quantbot.book.strategy import BookStrategy
+from quantbot.book.window import tick_window
 
 _LATER_NS = 3_600 * 10**9
 
