@@ -56,6 +56,7 @@ class Draft:
     assets: Sequence[str] = ()
     start: date | None = None
     end: date | None = None
+    scenarios: str = ""
     axes: Mapping[str, tuple[Parameter, AxisDraft]] = field(default_factory=dict)
     sections: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
@@ -137,6 +138,7 @@ def document(draft: Draft) -> dict[str, Any]:
     data: dict[str, Any] = {"dataset": draft.dataset}
     data |= {"assets": list(draft.assets)} if draft.assets else {}
     data |= {name: moment for name, moment in (("start", draft.start), ("end", draft.end)) if moment is not None}
+    data |= {"scenarios": draft.scenarios} if draft.scenarios else {}
     search = {name: value for name, value in draft.search.items() if value not in (None, "")}
     made: dict[str, Any] = {
         "version": 1,

@@ -22,6 +22,18 @@ Place = tuple[str, int, int]  # identity, mark and trial
 Kind = Literal["returns", "closes"]
 
 
+@st.cache_resource(ttl=5, max_entries=4, show_spinner=False)
+def _scenario_names(url: str) -> list[str]:
+    from datasets.scenarios import scenario_names as names
+
+    return names(reads.store())
+
+
+def scenario_names() -> list[str]:
+    """Return the names of stored scenarios; at most a few seconds old."""
+    return _scenario_names(reads.store_url())
+
+
 def holds_portfolios(identity: str) -> bool:
     """Return whether the trials of a run hold many assets together."""
     return _holds_portfolios(reads.store_url(), identity)

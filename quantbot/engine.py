@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from quantbot.errors import NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Parameter, RowValue, Table, Value, nearest
 from quantbot.strategies.contract import Strategy
+
+if TYPE_CHECKING:
+    from quantbot.portfolio.given import GivenScenarios
 
 
 class TrialStatus(IntEnum):
@@ -49,6 +52,8 @@ class Job:
         By dotted name of a declared table ("constraints.groups"), its rows; no point varies them.
     plain_python
         Decide with the strategy's plain Python function in place of the compiled one: slow, same decisions.
+    given
+        Scenarios that the spec hands in, where the engine takes some.
     """
 
     strategy: Strategy
@@ -57,6 +62,7 @@ class Job:
     plain_python: bool = False
     assets: tuple[str, ...] = ()
     tables: Tables = field(default_factory=dict)
+    given: GivenScenarios | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from sweeps.spec import Spec
 
 
-def run_identity(spec: Spec, bundle: SourceBundle, dataset_version: str) -> str:
+def run_identity(spec: Spec, bundle: SourceBundle, dataset_version: str, scenarios_version: str = "") -> str:
     """Return the identity of a run, 64 hexadecimal digits.
 
     It changes with anything that can change a row: the spec (not its name, formatting or order of keys), the
     strategy's source or that of a helper which it imports, the versions of installed packages which it imports, the
-    engine's source, the format of rows, the content of the data. It does not change with the place of the data or of
-    the strategy's file, the partition into blocks, or the machine.
+    engine's source, the format of rows, the content of the data and of scenarios that are handed in. It does not change
+    with the place of the data or of the strategy's file, the partition into blocks, or the machine.
     """
     document = json.loads(spec.canonical())
     del document["data"]["dataset"]  # its version says what it holds, wherever it lies
+    if document["data"].pop("scenarios", None) is not None:
+        document["data"]["scenarios"] = scenarios_version
     parts = {
         "spec": document,
         "strategy": bundle.digest,

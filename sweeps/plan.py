@@ -34,11 +34,30 @@ from sweeps.trial import Axis, Block, Estimate, Fold, Trial
 
 if TYPE_CHECKING:
     from datasets.store import Store
+    from quantbot.portfolio.given import GivenScenarios
     from quantbot.strategies.loader import SourceBundle
     from sweeps.spec import Spec
 
 FORMAT = 1  # of `Plan.to_bytes`
 _MAX_STORED = 1_000_000_000  # points: 8 GB a column, more than any plan that was ever made
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Which stored scenarios a run takes; empty where it takes none."""
+
+    name: str = ""
+    version: str = ""
+    root_url: str = ""
+
+    def read(self) -> GivenScenarios | None:
+        """Return them, verified, or None."""
+        if not self.version:
+            return None
+        from datasets.scenarios import read_scenarios
+        from datasets.store import open_store
+
+        return read_scenarios(open_store(self.root_url), self.name, self.version).given
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +95,8 @@ class Plan:
         Versions of what chooses the later points.
     warnings
         What a person should know before the run starts.
+    scenarios
+        Where scenarios lie that are handed in.
     """
 
     identity: str
@@ -101,6 +122,7 @@ class Plan:
     plain_python: bool = False
     warnings: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
+    scenarios: Handed = Handed()
 
     @cached_property
     def spec(self) -> Spec:
@@ -179,7 +201,10 @@ class Plan:
         from quantbot.strategies.loader import load_bundle
 
         tables = checked_tables(self.spec.tables, get_engine(self.engine))
-        return Job(load_bundle(self.bundle), self.settings, self.groups, self.plain_python, self.members, tables)
+        return Job(
+            load_bundle(self.bundle), self.settings, self.groups, self.plain_python, self.members, tables,
+            self.scenarios.read(),
+        )  # fmt: skip
 
     def to_bytes(self) -> bytes:
         """Return this plan as JSON: the same plan gives the same bytes on every machine.
@@ -220,6 +245,7 @@ class Plan:
             "plain_python": self.plain_python,
             "warnings": list(self.warnings),
             **({"members": list(self.members)} if self.members else {}),
+            **({"scenarios": asdict(self.scenarios)} if self.scenarios.version else {}),
         }
         return json.dumps(document, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 
@@ -275,6 +301,7 @@ class Plan:
                 plain_python=document["plain_python"],
                 warnings=tuple(document["warnings"]),
                 members=tuple(document.get("members", ())),
+                scenarios=Handed(**document.get("scenarios", {})),
             )
             starts = plan.block_starts
             if starts[0] != 0 or starts[-1] != plan.n_trials or np.any(np.diff(starts) < 1):
@@ -339,7 +366,7 @@ def make_plan(
     source = open_source(spec, root, engine)
     job = Job(
         strategy or load_bundle(sources), settings.values, groups, spec.plain_python, source.members,
-        checked_tables(spec.tables, engine),
+        checked_tables(spec.tables, engine), source.scenarios.given if source.scenarios is not None else None,
     )  # fmt: skip
     phases = Phases.plan(spec.search, points.n_points, source.folds)
     if len(phases) > 1:
@@ -371,9 +398,11 @@ def make_plan(
     if block_points is not None:
         size = min(block_points, n_known)
     measures = tuple(measure.name for measure in engine.measures if measure.group in (*groups, "hold"))
+    given = source.scenarios
+    handed = Handed() if given is None else Handed(given.name, given.version, str(given.root.url))
     n_steps = int((windows.sum(axis=0) * n_evaluated).sum())
     return Plan(
-        identity=run_identity(spec, sources, source.dataset.version),
+        identity=run_identity(spec, sources, source.dataset.version, handed.version),
         spec_toml=spec.to_toml(),
         engine=spec.run.engine,
         dataset_name=source.dataset.name,
@@ -402,6 +431,7 @@ def make_plan(
         plain_python=spec.plain_python,
         warnings=(*settings.warnings, *axis_warnings, *source.warnings, *warm_up_warnings, *data_warnings),
         members=source.members,
+        scenarios=handed,
     )
 
 

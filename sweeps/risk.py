@@ -7,21 +7,31 @@ Everything is estimated from the bars up to that close. Scenarios, contributions
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.errors import InputError
 from quantbot.market import Floats, Nanoseconds
+from quantbot.portfolio.sections import GIVEN
 
 if TYPE_CHECKING:
     from datasets.holdings import ReturnsTable
+    from quantbot.engine import Tables
     from quantbot.market import Bars
     from quantbot.portfolio import Frontier, Scenarios
-    from quantbot.risk import ContributionIntervals, Contributions, FactorRisk, RollingContributions, StressTest
+    from quantbot.portfolio.given import GivenScenarios
+    from quantbot.risk import (
+        ContributionIntervals,
+        Contributions,
+        FactorRisk,
+        RollingContributions,
+        Shock,
+        StressTest,
+    )
     from quantbot.risk.contributions import Method
     from sweeps.results import Run, TrialReplay
 
@@ -50,6 +60,10 @@ class Holdings:
         The first bar that is shown; what comes before is history.
     beta, window
         What the holdings themselves go by, where they do.
+    given
+        Scenarios that the run was handed, where it was.
+    shocks
+        Named shocks of the spec's own, each a move of every asset.
     """
 
     title: str
@@ -62,6 +76,8 @@ class Holdings:
     beta: float = DEFAULT_BETA
     window: int = DEFAULT_WINDOW
     notes: tuple[str, ...] = ()
+    given: GivenScenarios | None = None
+    shocks: tuple[Shock, ...] = ()
 
 
 def holdings_of(run: Run, replay: TrialReplay) -> Holdings:
@@ -93,7 +109,28 @@ def holdings_of(run: Run, replay: TrialReplay) -> Holdings:
         start,
         float(settings.get("optimise.beta", DEFAULT_BETA)),
         int(settings.get("scenarios.window", DEFAULT_WINDOW)),
+        given=run.plan.job().given,
+        shocks=shocks_of(run.plan.job().tables, panel.assets),
     )
+
+
+def shocks_of(tables: Tables, assets: Sequence[str]) -> tuple[Shock, ...]:
+    """Return the shocks that a spec names in [stress.shocks].
+
+    Examples
+    --------
+    >>> (found,) = shocks_of({"stress.shocks": {"rates": {"assets": ("B",), "move": -0.1, "others": -0.02}}}, "AB")
+    >>> found.name, found.returns.tolist()
+    ('rates', [-0.02, -0.1])
+    """
+    from quantbot.risk import Shock
+
+    found = []
+    for name, row in tables.get("stress.shocks", {}).items():
+        named = cast("tuple[str, ...]", row["assets"])
+        moves = (float(cast("float", row.get(side, 0.0))) for side in ("move", "others"))
+        found.append(Shock(name, np.where(np.isin(np.array(list(assets)), np.array(named)), *moves)))
+    return tuple(found)
 
 
 def holdings_from(table: ReturnsTable, weights: Mapping[str, float] | None, *, title: str = "your files") -> Holdings:
@@ -167,13 +204,28 @@ class RiskView:
 
     @cached_property
     def scenarios(self) -> Scenarios:
-        """What may come in the next bar."""
+        """What may come in the next bar; of scenarios that were handed in, over their horizon."""
         from quantbot.risk import make_scenarios, seed_of
 
+        if self.method == GIVEN:
+            return self._given
         seed = seed_of("risk", self.method, int(self.holdings.ts_end_ns[self.bar]), self.seed)
         return make_scenarios(
             self.method, self.history, seed=seed, assets=self.assets, window=len(self.rows), **self.settings
         )
+
+    @property
+    def _given(self) -> Scenarios:
+        given, ts_ns = self.holdings.given, int(self.holdings.ts_end_ns[self.bar])
+        if given is None or given.at(ts_ns) is None:
+            raise InputError(
+                "no scenarios were handed to this run"
+                if given is None
+                else "no set of scenarios is known at this close"
+            )
+        if missing := [name for name in self.assets if name not in given.assets]:
+            raise InputError(f"the scenarios that were handed in have no column for {', '.join(missing[:5])}")
+        return given.of_assets(ts_ns, self.assets)
 
     def contributions(self, method: Method = "cvar") -> Contributions:
         """Return what each asset adds to volatility, VaR or CVaR."""
@@ -218,12 +270,13 @@ class RiskView:
         return tuple(efficient_frontier(Scenarios.of(own), n_points=_CLOUD_POINTS, beta=self.beta) for own in drawn)
 
     def stress(self) -> StressTest:
-        """Return the loss under falls of everything, and under stretches of the holdings' own history."""
+        """Return the loss under shocks of the spec's own, falls of everything, and stretches of history over again."""
         from quantbot.risk import historical_shocks, stress_test, uniform_shock
 
         past = slice(0, self.bar + 1)
         own = historical_shocks(self.holdings.ts_end_ns[past], self.holdings.returns[past][:, self.kept])
-        shocks = [*(uniform_shock(len(self.kept), move) for move in FALLS), *own]
+        named = [replace(shock, returns=shock.returns[self.kept]) for shock in self.holdings.shocks]
+        shocks = [*named, *(uniform_shock(len(self.kept), move) for move in FALLS), *own]
         return stress_test(self.weights, shocks, self.assets)
 
     def factors(

@@ -108,12 +108,16 @@ class Data(Section):
     start, end
         Dates or times. A bar belongs if it ends after `start` and at or before `end`; an end that is a date includes
         its day. Dates are days of the dataset's own zone; times without a zone are UTC.
+    scenarios
+        Scenarios that are handed in, by the name under which `quantbot ingest scenarios` has stored them; for
+        ``scenarios.method = "user"`` of the portfolio engine.
     """
 
     dataset: Annotated[str, Field(min_length=1, max_length=1_000)]
     assets: Annotated[Texts, Field(min_length=1, max_length=100_000)] | None = None
     start: Moment | None = None
     end: Moment | None = None
+    scenarios: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Data:

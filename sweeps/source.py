@@ -20,6 +20,7 @@ from sweeps.trial import Fold
 if TYPE_CHECKING:
     from datasets.bars import Dataset
     from datasets.events import EventsDataset
+    from datasets.scenarios import ScenariosDataset
     from datasets.store import Store
     from quantbot.market import Nanoseconds
     from sweeps.feeds import Feed
@@ -39,6 +40,8 @@ class Source:
         By asset, the ends of all its steps: bars, or what an order book's results lie on.
     members
         The assets that each trial of a joint engine takes together; empty for other engines.
+    scenarios
+        What the spec hands in; None where it hands in nothing.
     """
 
     feed: Feed
@@ -47,6 +50,7 @@ class Source:
     times: Mapping[str, Nanoseconds]
     warnings: tuple[str, ...]
     members: tuple[str, ...] = ()
+    scenarios: ScenariosDataset | None = None
 
     @property
     def dataset(self) -> Dataset | EventsDataset:
@@ -86,12 +90,15 @@ def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
     Raises
     ------
     NotFoundError
-        If there is no such dataset.
+        If there is no such dataset, or there are no such scenarios.
     SpecError
         If it has another kind than the engine needs, lacks an asset, or its period is too short for the folds.
     """
+    from datasets.scenarios import open_scenarios
     from sweeps.feeds import open_feed
 
+    if spec.data.scenarios is not None and "scenarios" not in engine.sections:
+        raise SpecError(f"data.scenarios: engine {engine.name} takes no scenarios; engine portfolio does")
     feed = open_feed(spec.data.dataset, root)
     dataset = feed.dataset
     if dataset.kind != engine.dataset_kind:
@@ -122,7 +129,8 @@ def open_source(spec: Spec, root: Store, engine: Engine) -> Source:
     repeated = len(spec.data.assets or ()) - len(set(spec.data.assets or ()))
     if repeated:
         warnings.append(f"data.assets: {repeated:,} repeated, each counts once")
-    return replace(source, warnings=tuple(warnings), members=chosen if engine.joint else ())
+    given = open_scenarios(spec.data.scenarios, root) if spec.data.scenarios is not None else None
+    return replace(source, warnings=tuple(warnings), members=chosen if engine.joint else (), scenarios=given)
 
 
 def _check_tables(spec: Spec, engine: Engine, chosen: Sequence[str]) -> None:

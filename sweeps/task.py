@@ -207,7 +207,7 @@ def check_bits(plan: Plan) -> None:
     """
     from sweeps.identity import numeric_profile, run_identity
 
-    if run_identity(plan.spec, plan.bundle, plan.dataset_version) != plan.identity:
+    if run_identity(plan.spec, plan.bundle, plan.dataset_version, plan.scenarios.version) != plan.identity:
         raise RunError(
             f"run {plan.identity[:SHORT]} was planned with another version of QuantBot's engine than the one "
             "installed here; install that version, or submit the spec again (it gets an identity of its own)"

@@ -136,6 +136,38 @@ def synthetic(
     _show(result, json)
 
 
+@app.command(
+    "scenarios",
+    short_help="Store scenarios for portfolios.",
+    epilog=examples("quantbot ingest scenarios mine/views views.csv"),
+)
+def scenarios(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What a spec's data.scenarios calls them: mine/views.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A CSV file: a row each, a column of returns an asset.")],
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Store scenarios for portfolios to optimise over: returns, 0.01 for one percent, a column for each asset.
+
+    A column `known` (a time, or a date, which means its end) says from when on decisions may see a row; rows of one
+    time are a set. A column `probability` says how likely a row is in its set.
+    """
+    from datasets.scenarios import read_csv, write_scenarios
+
+    with reading(f"reading {name}"):
+        written = write_scenarios(open_root(store), name, read_csv(path))
+    given = written.given
+    if json:
+        terminal.print_json(
+            {"name": written.name, "version": written.version, "assets": list(given.assets),
+             "n_scenarios": len(given.known_ns), "n_sets": len(given.sets_ns), "dated": given.dated}
+        )  # fmt: skip
+        return
+    sets = f"{len(given.sets_ns):,} sets by time" if given.dated else "without a time: every decision sees them"
+    what = f"{len(given.known_ns):,} scenarios of {len(given.assets)} assets, {sets}"
+    terminal.say(f"stored {written.name}@{written.version[:12]}: {what}")
+
+
 ingest_events.add_to(app)
 
 

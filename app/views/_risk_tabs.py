@@ -21,7 +21,7 @@ from app.figures.risk import (
 )
 from app.views import _parts
 from quantbot.errors import QuantBotError
-from sweeps.risk import largest
+from sweeps.risk import FALLS, largest
 
 if TYPE_CHECKING:
     from app.views.risk import Subject
@@ -216,10 +216,11 @@ def _stress(seen: RiskView) -> None:
         for name, missing in zip(found.names, found.missing, strict=True)
         if missing
     ]
-    told = "Falls of everything at once, and stretches of history over again, first day to last, weights left alone."
+    told = "Shocks of the spec's own; falls" if seen.holdings.shocks else "Falls"
+    told += " of everything at once, and stretches of history over again, first day to last, weights left alone."
     if lacking:
         told += f" Unknown: {'; '.join(lacking)}."
-    if len(found.names) == 4:
+    if len(found.names) == len(FALLS) + len(seen.holdings.shocks):
         told += " No known fall lies within the bars shown."
     st.caption(fmt.plain(told))
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import draft as drafts
 from app import format as fmt
-from app import reads
+from app import reads, reads_risk
 from app.draft import AxisDraft, Draft, is_drawn
 from app.views import _axes, _keeping, _parts, _url
 from app.views._cost import cost
@@ -87,7 +87,7 @@ def _form(entries: list[Entry]) -> str:
     if engine.takes_strategy and strategy is None:
         return ""
     st.markdown("**Data**")
-    data = _data(entries)
+    data = _data(entries) | _scenarios(engine)
     st.markdown("**Parameters**")
     search = _search()
     sampled = is_drawn(search)
@@ -186,6 +186,18 @@ def _data(entries: list[Entry]) -> dict[str, Any]:
     return {"dataset": name, "assets": chosen, "start": start, "end": end, "name": named.strip()}
 
 
+def _scenarios(engine: Engine) -> dict[str, Any]:
+    """Choose scenarios that are stored, where the engine takes some and there are some."""
+    known = reads_risk.scenario_names() if "scenarios" in engine.sections else []
+    if not known:
+        return {}
+    chosen = st.selectbox(
+        "Scenarios handed in", known, index=None, key="n.scenarios", placeholder="none: made from history",
+        help="For scenarios.method = user; stored by quantbot ingest scenarios.",
+    )  # fmt: skip
+    return {"scenarios": chosen or ""}
+
+
 def _search() -> dict[str, Any]:
     first("n.method", "grid")
     method = st.segmented_control(
@@ -224,6 +236,8 @@ def _whole(label: str, low: int, high: int, default: int, key: str, place: Any) 
 def _sections(engine: Engine, axes: dict[str, tuple[Any, AxisDraft]], sampled: bool) -> dict[str, dict[str, Any]]:
     sections: dict[str, dict[str, Any]] = {}
     for section, parameters in engine.sections.items():
+        if not parameters:  # tables alone
+            continue
         with st.expander(section.capitalize()):
             for parameter in parameters:
                 row = _axes.row(parameter, f"n.{engine.name}.{section}.{parameter.name}", sampled=sampled)

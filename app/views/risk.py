@@ -209,7 +209,8 @@ def _controls(subject: Subject, held: Any, view: dict[str, str]) -> tuple[int, f
             "History", windows, "r.win", view, default=holdings.window if holdings.window in windows else windows[-1],
             text=lambda n: f"{fmt.count(n)} bars",
         )  # fmt: skip
-    methods = [name for name in SCENARIOS if name not in ("user", "factor_model")]
+    left_out = ("factor_model",) if holdings.given is not None else ("factor_model", "user")
+    methods = [name for name in SCENARIOS if name not in left_out]
     with places[3]:
         method = _url.choose(
             "Scenarios", methods, "r.how", view, default="historical", text=lambda name: SCENARIOS[name].title

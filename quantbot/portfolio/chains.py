@@ -24,10 +24,11 @@ from quantbot.portfolio.allocation import allocate
 from quantbot.portfolio.constraints import Constraints
 from quantbot.portfolio.cvar import Optimum, cvar_of
 from quantbot.portfolio.dates import decision_bars
+from quantbot.portfolio.given import GivenScenarios
 from quantbot.portfolio.model import Scenarios
 from quantbot.portfolio.rolling import windows_cvar
 from quantbot.portfolio.rules import Rules, called
-from quantbot.portfolio.sections import MOMENTUM, horizon_of
+from quantbot.portfolio.sections import GIVEN, MOMENTUM, horizon_of
 from quantbot.portfolio.targets import signal_prices
 from quantbot.risk.scenarios import SCENARIOS, compound, make_scenarios, seed_of
 
@@ -138,7 +139,13 @@ MEASURES = (
 
 
 def make_chain(
-    history: History, window: tuple[int, int], settings: Mapping[str, Value], tables: Tables, *, most: int | None = None
+    history: History,
+    window: tuple[int, int],
+    settings: Mapping[str, Value],
+    tables: Tables,
+    *,
+    most: int | None = None,
+    given: GivenScenarios | None = None,
 ) -> Chain:
     """Optimise at every decision of a window.
 
@@ -148,16 +155,24 @@ def make_chain(
         By dotted name: every setting of `quantbot.portfolio.sections`.
     most
         End after so many decisions that have an asset to decide on.
+    given
+        What `scenarios.method` "user" takes.
     """
-    return _Maker(history, window, settings, tables).make(most)
+    return _Maker(history, window, settings, tables, given).make(most)
 
 
 class _Maker:
     def __init__(
-        self, history: History, window: tuple[int, int], settings: Mapping[str, Value], tables: Tables
+        self,
+        history: History,
+        window: tuple[int, int],
+        settings: Mapping[str, Value],
+        tables: Tables,
+        given: GivenScenarios | None,
     ) -> None:
-        self.history, self.settings, self.tables = history, settings, tables
-        self.length = int(settings["scenarios.window"])
+        self.history, self.settings, self.tables, self.given = history, settings, tables, given
+        is_given = settings["scenarios.method"] == GIVEN
+        self.length = 1 if is_given else int(settings["scenarios.window"])
         self.beta = float(settings["optimise.beta"])
         self.method = str(settings["optimise.method"])
         self.stop = window[1]
@@ -168,6 +183,8 @@ class _Maker:
         )  # fmt: skip
         self.bars = bars[bars >= self.length]  # the first bar has no return
         self.whole = whole_windows(self.returns, self.length)[self.bars]
+        if is_given:
+            self.whole &= self._given(given)[self.bars]
         self.rules = Rules(settings, tables, history.assets, history.periods_per_year)
         self.cost = self.rules.cost
         self.traded = self.cost > 0.0 or float(settings["constraints.turnover"]) > 0.0
@@ -186,6 +203,8 @@ class _Maker:
                 f"no decision: no asset has {self.length} returns before any of them; shorten scenarios.window or"
                 " begin later"
             )
+            if self.settings["scenarios.method"] == GIVEN:
+                failed = "no decision: at none of them is a set of scenarios known; date them earlier, or begin later"
         for begin, end in _runs(self.whole, ready[: ready.size if most is None else most]):
             failed = self._run(begin, end, first=begin == ready[0])
             if failed:
@@ -245,9 +264,18 @@ class _Maker:
         method = str(self.settings["scenarios.method"])
         if method == "historical":
             return Scenarios.of(own, assets=names)
+        if method == GIVEN and self.given is not None:
+            return self.given.of_assets(int(self.history.ts_end_ns[bar]), names)
         said = {one.name: self.settings[f"scenarios.{one.name}"] for one in SCENARIOS[method].parameters}
         seed = seed_of("scenarios", int(self.settings["scenarios.seed"]), method, int(self.history.ts_end_ns[bar]))
         return make_scenarios(method, own, seed=seed, assets=names, **said)
+
+    def _given(self, given: GivenScenarios | None) -> Masks:
+        """Return for each bar, shape (n_bars, n_assets), of which assets scenarios are known."""
+        if given is None:
+            raise InputError(f"scenarios.method {GIVEN} needs scenarios that are handed in")
+        known = given.known_at(self.history.ts_end_ns)
+        return np.asarray(known[:, None] & np.isin(np.array(self.history.assets), np.array(given.assets)))
 
     def _momentum(self, begin: int, end: int, constraints: Constraints) -> str:
         """Hold the best of the past in equal weights: no scenarios, and no constraint that it could keep."""

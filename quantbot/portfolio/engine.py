@@ -22,7 +22,8 @@ from quantbot.parameters import Parameter, Table, Value, nearest
 from quantbot.portfolio import rows as row_measures
 from quantbot.portfolio.account import account_returns, memory_bytes, run_accounts
 from quantbot.portfolio.chains import MEASURES, Chain, History, make_chain
-from quantbot.portfolio.sections import CHAIN, SECTIONS, TABLES, defaults
+from quantbot.portfolio.given import GivenScenarios
+from quantbot.portfolio.sections import CHAIN, GIVEN, SECTIONS, TABLES, defaults
 from quantbot.portfolio.targets import Targets
 from quantbot.risk.scenarios import SCENARIOS
 
@@ -60,7 +61,8 @@ class PortfolioEngine:
         panel = Panel(instruments, steps, close, close, close, close, close, 252.0)
         settings = dict(job.settings) | {"scenarios.window": 20, "rebalance.calendar": "bars", "rebalance.every": 10}
         settings |= {"rebalance.offset": 0, "optimise.lookback": 5, "scenarios.n_scenarios": 20}
-        self.run(replace(job, settings=settings, tables={}), panel, (0, len(panel)), Points(1))
+        given = GivenScenarios.of(assets, history_of(panel).returns[1:21])
+        self.run(replace(job, settings=settings, tables={}, given=given), panel, (0, len(panel)), Points(1))
 
     def run(self, job: Job, data: Panel, window: tuple[int, int], points: Points) -> Rows:
         """Run every point over bars `window[0] <= t < window[1]` of `data`, in cash at its start.
@@ -165,11 +167,12 @@ class PortfolioEngine:
         self, job: Job, data: Panel, window: tuple[int, int], settings: Mapping[str, Value], *, most: int | None = None
     ) -> Chain:
         """Return the chain of a point's settings; a process remembers the last ones."""
-        key = (window, tuple(settings[name] for name in CHAIN), repr(job.tables), most)
+        given = job.given.digest if job.given is not None and settings["scenarios.method"] == GIVEN else ""
+        key = (window, tuple(settings[name] for name in CHAIN), repr(job.tables), given, most)
         known = _CHAINS.setdefault(data, OrderedDict())
         if key not in known:
             with one_blas_thread():
-                known[key] = make_chain(history_of(data), window, settings, job.tables, most=most)
+                known[key] = make_chain(history_of(data), window, settings, job.tables, most=most, given=job.given)
             if len(known) > max(REMEMBERED_BYTES // max(known[key].n_bytes, 1), 1):
                 known.popitem(last=False)
         known.move_to_end(key)

@@ -9,8 +9,9 @@ import numpy as np
 
 from quantbot.engine import Job, Points
 from quantbot.market import Panel
+from quantbot.parameters import nearest
 from quantbot.portfolio.chains import make_chain
-from quantbot.portfolio.sections import defaults
+from quantbot.portfolio.sections import GIVEN, defaults
 from quantbot.risk.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -30,13 +31,50 @@ def problems(
     looked at has an answer to its first decision; where some have one, the others are a warning, since a trial fails
     by itself.
     """
-    if refused := [*_impossible_returns(panel), *_impossible_tables(job)]:
+    if refused := [*_impossible_returns(panel), *_impossible_tables(job), *_impossible_scenarios(job, panel, points)]:
         return refused, []
     inside = [window for window in windows if window[1] > window[0]]
     if not inside:
         return [], []
     refused, warnings = _first_decisions(engine, job, panel, inside[0], points)
-    return refused, [*warnings, *_unknown_funding(job, panel, inside, points)]
+    told = [*warnings, *_unknown_funding(job, panel, inside, points)]
+    return refused, [*told, *_doubtful_scenarios(job, panel, inside)]
+
+
+def _impossible_scenarios(job: Job, panel: Panel, points: Points) -> list[str]:
+    """Refuse scenarios that are handed in and that the trials can't take, and those that nobody takes."""
+    methods = points.columns.get("scenarios.method", np.array([job.settings["scenarios.method"]]))
+    given, wanted = job.given, GIVEN in methods
+    if given is None:
+        where = "name some in [data] scenarios, as quantbot ingest scenarios has stored them"
+        return [f"scenarios.method: {GIVEN} takes scenarios that are handed in; {where}"] if wanted else []
+    if not wanted:
+        return [f'data.scenarios: no trial takes them; say scenarios.method = "{GIVEN}", or leave them out']
+    lacking = [asset for asset in panel.assets if asset not in given.assets]
+    found = []
+    if lacking:
+        more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+        found.append(
+            f"data.scenarios: they have no column for {', '.join(lacking[:_SHOWN])}{more}"
+            f"{nearest(lacking[0], given.assets)}; add it, or leave the asset out of data.assets"
+        )
+    if given.dated and given.known_ns[0] > panel.ts_end_ns[-1]:
+        first, last = (np.datetime64(int(at), "ns").astype("datetime64[s]") for at in
+                       (given.known_ns[0], panel.ts_end_ns[-1]))  # fmt: skip
+        found.append(f"data.scenarios: the first set is known at {first}Z, after the last bar at {last}Z")
+    return found
+
+
+def _doubtful_scenarios(job: Job, panel: Panel, windows: Sequence[tuple[int, int]]) -> list[str]:
+    if job.given is None:
+        return []
+    if not job.given.dated:
+        return ["data.scenarios: they have no time, so every decision sees them, whatever they know of what came later"]
+    start = min(start for start, _ in windows)
+    if job.given.known_ns[0] > panel.ts_end_ns[start]:
+        first = np.datetime64(int(job.given.known_ns[0]), "ns").astype("datetime64[s]")
+        return [f"data.scenarios: the first set is known at {first}Z; nothing is decided before"]
+    return []
 
 
 def _unknown_funding(job: Job, panel: Panel, windows: Sequence[tuple[int, int]], points: Points) -> list[str]:
@@ -106,7 +144,7 @@ def _first_decisions(
     failed: dict[str, list[int]] = {}
     for row in chosen.tolist():
         settings = {**job.settings, **points.point(row)}
-        chain = make_chain(history, window, settings, job.tables, most=1)
+        chain = make_chain(history, window, settings, job.tables, most=1, given=job.given)
         if chain.failed:
             failed.setdefault(chain.failed, []).append(row)
     n_failed = sum(len(rows) for rows in failed.values())

@@ -2,9 +2,11 @@
 
 Which returns
     Scenarios are made from the last `window` returns up to and including the close at which it is decided: nothing
-    later is seen. With `missing` = ``exclude`` an asset that lacks a price anywhere in the window has weight 0; with
-    ``stale`` a bar without a price is a return of 0 once the asset has had a first price, and the whole move since
-    comes with the next price. What is drawn depends on `seed`, the method and the time of the decision alone.
+    later is seen. With `method` = ``user`` they are handed in ([data] scenarios), each set from the moment on at which
+    it was known, and an asset needs nothing but a return at the close. With `missing` = ``exclude`` an asset that lacks
+    a price anywhere in the window has weight 0; with ``stale`` a bar without a price is a return of 0 once the asset
+    has had a first price, and the whole move since comes with the next price. What is drawn depends on `seed`, the
+    method and the time of the decision alone.
 When
     `calendar` = ``bars`` decides at every `every`-th close from the first bar of the fold on; the others at the last
     close of each week, month, quarter or year (UTC). All are `offset` closes later. The first decision is the first
@@ -21,7 +23,6 @@ When there is no answer
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from quantbot.parameters import Parameter, Table, Value, choice, integer, number
 from quantbot.portfolio.allocation import ALLOCATORS
@@ -32,12 +33,10 @@ from quantbot.risk.scenarios import SCENARIO_PARAMETERS, SCENARIOS
 
 NONE = -1.0  # a target return that constrains nothing: nobody loses everything on average
 MOMENTUM = "momentum"
-_HANDED_IN = "user"  # scenarios that no spec can carry
+GIVEN = "user"  # scenarios that [data] names
 
-_METHOD = SCENARIO_PARAMETERS["method"]
 SCENARIO: tuple[Parameter, ...] = (
-    replace(_METHOD, choices=tuple(name for name in _METHOD.choices if name != _HANDED_IN)),
-    *(parameter for name, parameter in SCENARIO_PARAMETERS.items() if name != "method"),
+    *(parameter for parameter in SCENARIO_PARAMETERS.values()),
     integer("seed", 0, 0, 2**31 - 1, "Of what is drawn; another seed is another draw."),
     choice("missing", "exclude", ("exclude", "stale"),
            "An asset without a price in the window: left out, or taken not to have moved on those bars."),
@@ -81,6 +80,7 @@ SECTIONS: Mapping[str, tuple[Parameter, ...]] = {
     "rebalance": REBALANCE,
     "execution": ACCOUNT,
     "guards": GUARDS,
+    "stress": (),
 }
 # Settings on which a chain of optimisations depends; points that differ in others alone share its weights.
 CHAIN: tuple[str, ...] = tuple(
@@ -105,6 +105,16 @@ TABLES: Mapping[str, Table] = {
     ),
     "constraints.assets": Table(
         "assets", "asset", CONSTRAINTS[:2], doc="Limits of single assets, in place of those of all."
+    ),
+    "stress.shocks": Table(
+        "shocks",
+        "name",
+        (
+            number("move", 0.0, -1.0, 1000.0, "Return of these assets, -0.3 for a fall by 30 %."),
+            number("others", 0.0, -1.0, 1000.0, "Return of all others at the same time."),
+        ),
+        lists_assets=True,
+        doc="Shocks that the Risk page puts beside those that it knows; no trial depends on them.",
     ),
     "optimise.benchmark": Table(
         "benchmark", "asset", (_WEIGHT,), doc="What tracking follows; equal weights of all where it is not said."

@@ -292,7 +292,8 @@ _REGISTERED = (
     ScenarioMethod("factor_model", "factor model", "Drawn returns of common factors times exposures, and of each asset"
                    " residuals of its own, drawn apart from the others'.",
                    (WINDOW, N_SCENARIOS, N_FACTORS), True, _factor_model),
-    ScenarioMethod("user", "handed in", "The rows that are handed in, all equally likely.", (), False, _as_they_are),
+    ScenarioMethod("user", "handed in", "The rows that are handed in; each spans `horizon` periods.", (HORIZON,), False,
+                   _as_they_are),
 )  # fmt: skip
 SCENARIOS = {one.name: one for one in _REGISTERED}
 METHOD = choice("method", "historical", tuple(SCENARIOS), "How history becomes scenarios of the next period.")
