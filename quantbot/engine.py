@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from quantbot.errors import NotFoundError
 from quantbot.measures import Measure
 from quantbot.parameters import Parameter, RowValue, Table, Value, nearest
 from quantbot.strategies.contract import Strategy
-
-if TYPE_CHECKING:
-    from quantbot.portfolio.given import GivenScenarios
 
 
 class TrialStatus(IntEnum):
@@ -53,7 +50,7 @@ class Job:
     plain_python
         Decide with the strategy's plain Python function in place of the compiled one: slow, same decisions.
     given
-        Scenarios that the spec hands in, where the engine takes some.
+        Scenarios that the spec hands in, where the engine takes some: `quantbot.portfolio.given.GivenScenarios`.
     """
 
     strategy: Strategy
@@ -62,7 +59,7 @@ class Job:
     plain_python: bool = False
     assets: tuple[str, ...] = ()
     tables: Tables = field(default_factory=dict)
-    given: GivenScenarios | None = None
+    given: Any = None  # a strategy's sources are bundled with what this file imports: no more than it must
 
 
 @dataclass(frozen=True, eq=False)
