@@ -65,6 +65,7 @@ from sweeps.sections import (
     StrategyChoice,
     as_datetime,
 )
+from sweeps.table_files import fill_tables
 
 
 class Spec(Section):
@@ -216,6 +217,7 @@ def parse_spec(document: str | bytes | Mapping[str, Any], *, source: str = "spec
     engine = reading.attempt(lambda: spec_engine(reading.parts.get("run")))
     if engine is None:  # nothing else can be told apart without it
         raise SpecError(reading.problems, source)
+    reading.problems += fill_tables(reading.document, engine.tables, folder)
     reading.read(engine)
     strategy = None
     if "strategy" in reading.parts:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quantbot.bars.alike import alike
 from quantbot.book import rows as row_measures
+from quantbot.book.delays import DELAYS, samples_of
 from quantbot.book.events import Action, BookInstrument, Events, Flag
 from quantbot.book.execution import EXECUTION, SECTION, SHARED, Settings, agents_of, defaults, exchange_of
 from quantbot.book.replay import Agents, BookReplay
@@ -38,16 +39,15 @@ class BookEngine:
     joint = ""
     takes_strategy = True
     sections: Mapping[str, tuple[Parameter, ...]] = {SECTION: EXECUTION}
-    tables: Mapping[str, Table] = {}
+    tables: Mapping[str, Table] = {f"{SECTION}.{DELAYS.name}": DELAYS}
     measures: tuple[Measure, ...] = row_measures.MEASURES
     default_groups: tuple[str, ...] = ("core", "path", "fills", "quality", "inventory", "split", "anomalies")
 
     def check(self, job: Job) -> None:
         """Compile what `job` needs (warming the kernel cache), by running it on a book of a few events."""
         session = BookSession.of(_small_book(), step_ns=10**8)
-        self.run(
-            replace(job, settings={**job.settings, f"{SECTION}.queue": "auto"}), session, (0, len(session)), Points(1)
-        )
+        plain = {f"{SECTION}.queue": "auto", f"{SECTION}.latency": "constant"}
+        self.run(replace(job, settings={**job.settings, **plain}), session, (0, len(session)), Points(1))
 
     def run(self, job: Job, data: BookSession, window: tuple[int, int], points: Points) -> Rows:
         """Run every point over the steps `window[0] <= step < window[1]` of a session, flat at their start.
@@ -98,13 +98,16 @@ class BookEngine:
     def problems(
         self, job: Job, load: Callable[[], Any], windows: Sequence[tuple[int, int]], points: Points
     ) -> tuple[list[str], list[str]]:
-        """Return a refusal where the queue model asks for what the events don't show."""
-        column = points.columns.get(f"{SECTION}.queue")
-        asked = {str({**defaults(), **job.settings}[f"{SECTION}.queue"])} if column is None else set(column.tolist())
-        kind = load().instrument.kind
-        if "fifo" in asked and kind == "by_price":
-            return [f"{SECTION}.queue: fifo needs events by order, these are by price; use risk_averse or power3"], []
-        return [], []
+        """Return a refusal where the queue model asks for what the events don't show, or delays are not there."""
+        found = []
+        if "fifo" in _asked(job, points, "queue") and load().instrument.kind == "by_price":
+            found.append(f"{SECTION}.queue: fifo needs events by order, these are by price; use risk_averse or power3")
+        if "recorded" in _asked(job, points, "latency"):
+            try:
+                samples_of(job.tables.get(f"{SECTION}.{DELAYS.name}", {}))
+            except ParameterError as error:
+                found.append(f"{SECTION}.{DELAYS.name}: {error}")
+        return found, []
 
     def seams(self, job: Job, points: Points) -> None:
         """Blocks may begin anywhere."""
@@ -133,7 +136,10 @@ class BookEngine:
         """Return the replay of points that share the settings of `SHARED`, done."""
         strategy = _book_strategy(job)
         settings = Settings(job.settings, points, strategy)
-        agents = agents_of(settings, strategy, data.instrument, envelope=ENVELOPE in job.groups)
+        agents = agents_of(
+            settings, strategy, data.instrument, envelope=ENVELOPE in job.groups,
+            delays=job.tables.get(f"{SECTION}.{DELAYS.name}"), span_ns=data.bounds_ns(window),
+        )  # fmt: skip
         low, high = data.low_ticks - MARGIN_TICKS, data.high_ticks + MARGIN_TICKS
         whole = (low, high - low + 1)
         if whole[1] <= MOST_TICKS:
@@ -166,9 +172,13 @@ class BookEngine:
             record=record,
             plain_python=job.plain_python,
         )
+        traded = np.zeros(2)
         for part in _until(data.read(), stop_ns):
             book.feed(part)
+            if "benchmark" in job.groups:
+                traded += _traded(part, start_ns)
         book.feed(_nothing(data), final=True)
+        book.market_vwap = traded[0] / traded[1] if traded[1] else math.nan
         return book
 
     def _replays(
@@ -221,6 +231,14 @@ def _book_strategy(job: Job) -> BookStrategy:
     return job.strategy
 
 
+def _asked(job: Job, points: Points, name: str) -> set[str]:
+    """Return the values of a choice over all points."""
+    column = points.columns.get(f"{SECTION}.{name}")
+    if column is not None:
+        return set(column.tolist())
+    return {str({**defaults(), **job.settings}[f"{SECTION}.{name}"])}
+
+
 def _why(book: BookReplay, i: int) -> str:
     """Return why agent `i` failed, or nothing."""
     agent = book.agents[i]
@@ -239,6 +257,16 @@ def _until(parts: Any, stop_ns: int) -> Iterator[Events]:
             yield part[: int(late[0])]
             return
         yield part
+
+
+def _traded(events: Events, start_ns: int) -> NDArray[np.float64]:
+    """Return (ticks x lots, lots) that the market traded after `start_ns`."""
+    trades = events.action == Action.TRADE
+    if events.instrument.kind == "by_order":  # a print that names no order counts where the book does not show it
+        trades = (events.action == Action.EXECUTE) | (trades & (events.flags & Flag.HIDDEN != 0))
+    trades &= (events.flags & Flag.SNAPSHOT == 0) & (events.ts_exchange_ns > start_ns)
+    lots = events.size_lots[trades].astype(np.float64)
+    return np.array([float(events.price_ticks[trades] @ lots), float(lots.sum())])
 
 
 def _nothing(data: BookSession) -> Events:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quantbot.book.delays import drawn_table, recorded_table, samples_of
 from quantbot.book.events import BookInstrument
 from quantbot.book.layout import Latency, Queue
 from quantbot.book.replay import Agents, Exchange
 from quantbot.book.strategy import BookStrategy
 from quantbot.engine import Points
 from quantbot.errors import ParameterError
-from quantbot.parameters import Parameter, Value, choice, number
+from quantbot.parameters import Parameter, RowValue, Value, choice, number
 
 SECTION = "execution"
 QUEUES = ("auto", "risk_averse", "power", "power2", "power3", "log", "log2", "fifo", "pro_rata", "optimistic")
@@ -28,7 +29,8 @@ EXECUTION: tuple[Parameter, ...] = (
     choice("exchange", "partial", ("partial", "no_partial"), "Whether an order fills in parts, by what is there."),
     choice("on_gap", "cancel", ("cancel", "keep"), "What happens to resting orders at a gap, a clear or a halt."),
     number("recover_ms", 0.0, 0.0, 1e9, "When lots that we took are back for us; 0: with the level's next life."),
-    choice("latency", "constant", ("constant", "drawn"), "Whether delays are constant or drawn anew for each message."),
+    choice("latency", "constant", ("constant", "drawn", "recorded"), "Where delays come from."),
+    number("latency_scale", 1.0, 0.0, 1000.0, "What recorded delays are multiplied by."),
     number("latency_spread", 0.5, 0.0, 100.0, "Mean of the exponential part of a drawn delay.", unit="of the constant"),
     number("feed_us", 0.0, 0.0, 1e9, "Delay of the feed beyond the times of receipt in the data.", unit="us"),
     number("entry_us", 500.0, 0.0, 1e9, "From a decision to the exchange.", unit="us"),
@@ -40,13 +42,21 @@ EXECUTION: tuple[Parameter, ...] = (
     number("maker_per_unit", 0.0, -1e6, 1e6, "Fee for each unit filled as maker.", unit="money per unit"),
     number("taker_per_unit", 0.0, -1e6, 1e6, "Fee for each unit filled as taker.", unit="money per unit"),
     number("fee_per_fill", 0.0, -1e6, 1e6, "Fee for each fill.", unit="money"),
+    number("tier_value", 0.0, 0.0, 1e18, "Traded value from which the tier's fees hold; 0: none.", unit="money"),
+    number("tier_maker_bps", 0.0, -100.0, 1000.0, "Maker fee of the tier.", unit="bps"),
+    number("tier_taker_bps", 0.0, -100.0, 1000.0, "Taker fee of the tier.", unit="bps"),
+    number("tier2_value", 0.0, 0.0, 1e18, "Likewise of a second tier, above the first.", unit="money"),
+    number("tier2_maker_bps", 0.0, -100.0, 1000.0, "Maker fee of the second tier.", unit="bps"),
+    number("tier2_taker_bps", 0.0, -100.0, 1000.0, "Taker fee of the second tier.", unit="bps"),
+    number("traded_before", 0.0, 0.0, 1e18, "Value traded before the session that counts for the tiers.", unit="money"),
+    number("impact_bps", 0.0, 0.0, 1000.0, "What taking `impact_lots` at once costs beyond its prices.", unit="bps"),
+    number("impact_lots", 100.0, 1e-6, 1e12, "Lots that cost `impact_bps`; others as the square root.", unit="lots"),
     number("position_limit", 0.0, 0.0, 1e12, "Most held or on its way, either side; 0: no limit.", unit="lots"),
     number("kill_loss", 0.0, 0.0, 1e12, "Loss before fees at which it closes and stops; 0: never.", unit="money"),
     number("initial_cash", 100_000.0, 1e-6, 1e15, "What returns are measured against.", unit="money"),
 )  # fmt: skip
 SHARED = tuple(f"{SECTION}.{name}" for name in ("exchange", "on_gap", "recover_ms"))  # of a whole pass
-_DRAWN_STEPS = 256
-_QUANTILES = np.minimum(np.arange(_DRAWN_STEPS + 1) / _DRAWN_STEPS, 0.999)
+_TIERS = ("tier", "tier2")
 
 
 def defaults() -> dict[str, Value]:
@@ -104,10 +114,14 @@ def queue_models(
     return np.array([models.index(key) for key in keys], np.int32), models
 
 
-def agents_of(settings: Settings, strategy: BookStrategy, instrument: BookInstrument, *, envelope: bool) -> Agents:
+def agents_of(
+    settings: Settings, strategy: BookStrategy, instrument: BookInstrument, *, envelope: bool,
+    delays: Mapping[str, Mapping[str, RowValue]] | None = None, span_ns: tuple[int, int] = (0, 0),
+) -> Agents:  # fmt: skip
     """Return an agent for each point; with `envelope` two more, with the pessimistic and the optimistic queue.
 
-    The second third of the agents has the pessimistic queue, the last the optimistic one.
+    The second third of the agents has the pessimistic queue, the last the optimistic one. `delays` are recorded ones,
+    by time of day; `span_ns` is the time that they are needed for.
     """
     own, n = settings.own, len(settings.points)
     unit = instrument.tick_size * instrument.lot_size * instrument.multiplier
@@ -124,9 +138,11 @@ def agents_of(settings: Settings, strategy: BookStrategy, instrument: BookInstru
         "kill_at": own("kill_loss") / unit,
         "capital": own("initial_cash"),
         "queue": queue,
+        **_tiers(settings, unit),
+        "impact": own("impact_bps") * 1e-4 / np.sqrt(own("impact_lots")),
     }
     latencies: list[NDArray[Any]] = []
-    drawn = settings[f"{SECTION}.latency"] == "drawn"
+    drawn, recorded = (settings[f"{SECTION}.latency"] == word for word in ("drawn", "recorded"))
     if drawn.any():
         keys = np.stack([columns["entry_ns"], columns["answer_ns"], own("latency_spread")], axis=1)
         distinct, table = np.unique(keys, axis=0, return_inverse=True)
@@ -134,6 +150,12 @@ def agents_of(settings: Settings, strategy: BookStrategy, instrument: BookInstru
         columns["latency"] = np.where(drawn, int(Latency.DRAWN), int(Latency.CONSTANT))
         columns["table"] = table.ravel()
         columns["key"] = trial_keys(settings, strategy)
+    if recorded.any():
+        samples = samples_of(delays or {})
+        scales, table = np.unique(own("latency_scale"), return_inverse=True)
+        columns["latency"] = np.where(recorded, int(Latency.RECORDED), columns.get("latency", int(Latency.CONSTANT)))
+        columns["table"] = np.where(recorded, len(latencies) + table, columns.get("table", 0))
+        latencies += [recorded_table(samples, span_ns, scale) for scale in scales.tolist()]
     parameters = np.stack([settings[p.name].astype(np.float64) for p in strategy.parameters] or [np.zeros(n)], axis=1)
     timing = [np.round(own(name) * scale).astype(np.int64) for name, scale in
               (("period_ms", 1e6), ("phase_ms", 1e6), ("feed_us", 1e3))]  # fmt: skip
@@ -147,11 +169,16 @@ def agents_of(settings: Settings, strategy: BookStrategy, instrument: BookInstru
     return Agents(columns, parameters, period, phase, feed, models, latencies)
 
 
-def drawn_table(entry_ns: float, answer_ns: float, spread: float) -> NDArray[np.int64]:
-    """Return quantiles of delays with a constant and an exponential part, shape (257, 3)."""
-    shape = 1.0 - spread * np.log1p(-_QUANTILES)
-    rows = [np.round(entry_ns * shape), np.zeros(_DRAWN_STEPS + 1), np.round(answer_ns * shape)]
-    return np.stack(rows, axis=1).astype(np.int64)
+def _tiers(settings: Settings, unit: float) -> dict[str, NDArray[Any]]:
+    """Return the tiers' columns: how many there are, from which traded ticks x lots, and their fees."""
+    fees = [f"{tier}_{side}_bps" for tier in _TIERS for side in ("maker", "taker")]
+    columns: dict[str, NDArray[Any]] = {name: settings.own(name) for name in fees}
+    for tier in _TIERS:
+        columns[f"{tier}_at"] = (settings.own(f"{tier}_value") - settings.own("traded_before")) / unit
+    there = [settings.own(f"{tier}_value") > 0.0 for tier in _TIERS]
+    columns["tiers"] = np.where(there[1], 2.0, np.where(there[0], 1.0, 0.0))
+    columns["tier_at"] = np.where(there[0], columns["tier_at"], np.inf)
+    return columns
 
 
 def trial_keys(settings: Settings, strategy: BookStrategy) -> NDArray[np.uint64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from quantbot.book.kernels_fills import CONSTANT, answer, delay, fill
@@ -100,6 +101,13 @@ def sweep(st: Any, o: int, ts: int) -> None:
 
 
 @inner
+def push_price(agent: Any, lots: int, value: int) -> None:
+    """Charge what the lots of an order that took move the price by: the square-root law (ticks x lots of value)."""
+    if agent.impact > 0.0:
+        agent.impact_cost += agent.impact * value * math.sqrt(lots)
+
+
+@inner
 def arrive_new(st: Any, o: int, ts: int) -> None:
     """Match, rest or refuse an order; return nothing: the answer is on its way."""
     order = order_at(st, o)
@@ -120,9 +128,12 @@ def arrive_new(st: Any, o: int, ts: int) -> None:
             lots = order.leaves
             fill(st, o, best, lots, 0, TAKEN, 0.0, ts)
             answer(st, o, FILLED, lots, lots * best, ts)
+            push_price(agent, lots, lots * best)
             return
         if order.kind != FOK or within_reach(st, order, ts) >= order.leaves:
+            cash = agent.cash
             sweep(st, o, ts)
+            push_price(agent, order.lots - order.leaves, abs(agent.cash - cash))
             if order.leaves == 0:
                 return
     if order.kind >= IOC or meets:

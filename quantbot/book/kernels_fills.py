@@ -120,6 +120,16 @@ def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
 
 
 @inner
+def beyond(agent: Any, value: float, base_bps: float, bps: float, bps2: float) -> float:
+    """Return the fees that a fill of `value` (ticks x lots, counted already) saves by the tiers that it lies in."""
+    traded = float(agent.maker_value + agent.taker_value)
+    first = min(max(traded - agent.tier_at, 0.0), value)
+    second = min(max(traded - agent.tier2_at, 0.0), value) if agent.tiers > 1.0 else 0.0
+    saved: float = (second * (base_bps - bps2) + max(first - second, 0.0) * (base_bps - bps)) * 1e-4
+    return saved
+
+
+@inner
 def fill(st: Any, o: int, tick: int, lots: int, maker: int, reason: int, front: float, ts: int) -> None:
     """Book `lots` of order `o` at `tick` in its agent's account: all in integers, so nothing is lost."""
     order = order_at(st, o)
@@ -143,6 +153,13 @@ def fill(st: Any, o: int, tick: int, lots: int, maker: int, reason: int, front: 
         agent.taker_value += lots * tick
         agent.taker_lots += lots
         agent.n_taker += 1
+    if agent.tiers > 0.0:
+        value = float(lots * tick)
+        agent.tier_saved += (
+            beyond(agent, value, agent.maker_bps, agent.tier_maker_bps, agent.tier2_maker_bps)
+            if maker
+            else beyond(agent, value, agent.taker_bps, agent.tier_taker_bps, agent.tier2_taker_bps)
+        )
     agent.spread_sum2 += side * lots * (st.mid2 - 2 * tick)
     if order.touched == 0:
         order.touched = 1

@@ -16,6 +16,7 @@ def equity(st: Any, agent: Any) -> Any:
         + agent.maker_lot_fee * agent.maker_lots
         + agent.taker_lot_fee * agent.taker_lots
         + agent.trade_fee * (agent.n_maker + agent.n_taker)
+        + (agent.impact_cost - agent.tier_saved) * st.unit
     )
     return agent.capital + 0.5 * st.unit * (2 * agent.cash + agent.position * st.mid2) - fees
 

@@ -133,6 +133,8 @@ AGENT = np.dtype(
     + [(name, F64) for name in (
         "maker_bps", "taker_bps", "maker_lot_fee", "taker_lot_fee", "trade_fee", "capital", "equity", "peak",
         "drawdown", "sum_r", "sum_r2", "sum_down2", "sum_abs_position", "sum_position", "sum_pos2",
+        "tiers", "tier_at", "tier_maker_bps", "tier_taker_bps", "tier2_at", "tier2_maker_bps", "tier2_taker_bps",
+        "tier_saved", "impact", "impact_cost",
     )],
     align=True,
 )  # fmt: skip

@@ -34,8 +34,9 @@ def replay(
 
     Curves are taken at the ends of steps: "equity", "drawdown" (a positive fraction), "position" (lots), "mid",
     "hold_equity" (the initial cash: a maker's alternative is to hold nothing). `orders` are fills, one row each, with
-    `bar` (step), `ts_ns`, `side`, `units`, `price`, `fee`, `reason`, `maker`, `lots`, `ticks`, `mid` (before the
-    fill), `queue_lots` (ahead of it when it filled), `placed_ns` (when the exchange accepted it), `position`.
+    `bar` (step), `ts_ns`, `side`, `units`, `price`, `fee` (with its tier, without own impact), `reason`, `maker`,
+    `lots`, `ticks`, `mid` (before the fill), `queue_lots` (ahead of it when it filled), `placed_ns` (when the exchange
+    accepted it), `position`.
 
     Raises
     ------
@@ -73,6 +74,7 @@ def fills(book: BookReplay, data: BookSession, ts_end_ns: NDArray[np.int64]) -> 
     price, units = log["tick"] * instrument.tick_size, log["lots"] * instrument.lot_size
     maker = log["maker"] == 1
     by_value = np.where(maker, agent["maker_bps"], agent["taker_bps"]) * 1e-4 * price * units * instrument.multiplier
+    by_value = by_value - _saved(agent, log, maker) * instrument.tick_size * instrument.lot_size * instrument.multiplier
     by_lot = np.where(maker, agent["maker_lot_fee"], agent["taker_lot_fee"]) * log["lots"]
     return {
         "bar": np.minimum(np.searchsorted(ts_end_ns, log["ts_ns"]), len(ts_end_ns) - 1).astype(np.int64),
@@ -91,3 +93,18 @@ def fills(book: BookReplay, data: BookSession, ts_end_ns: NDArray[np.int64]) -> 
         "placed_ns": log["placed_ns"].copy(),
         "position": np.cumsum(log["side"] * log["lots"]),
     }
+
+
+def _saved(agent: Any, log: NDArray[Any], maker: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the fees that each fill saves by tiers, in ticks x lots; as `kernels_fills.beyond`."""
+    if not agent["tiers"]:
+        return np.zeros(log.shape[0])
+    value = (log["tick"] * log["lots"]).astype(np.float64)
+    traded = np.cumsum(value)
+    first = np.clip(traded - agent["tier_at"], 0.0, value)
+    second = np.clip(traded - agent["tier2_at"], 0.0, value) if agent["tiers"] > 1.0 else np.zeros_like(value)
+    base, bps, bps2 = (
+        np.where(maker, agent[f"{tier}maker_bps"], agent[f"{tier}taker_bps"]) for tier in ("", "tier_", "tier2_")
+    )
+    saved: NDArray[np.float64] = (second * (base - bps2) + np.maximum(first - second, 0.0) * (base - bps)) * 1e-4
+    return saved

@@ -22,7 +22,8 @@ KINDS = {"limit": OrderKind.LIMIT, "post_only": OrderKind.POST_ONLY, "ioc": Orde
 KINDS |= {"fok": OrderKind.FOK, "market": OrderKind.MARKET}
 AGENT_COLUMNS = (
     "entry_ns", "answer_ns", "latency", "table", "queue", "limit_lots", "key", "kill_at", "maker_bps", "taker_bps",
-    "maker_lot_fee", "taker_lot_fee", "trade_fee", "capital",
+    "maker_lot_fee", "taker_lot_fee", "trade_fee", "capital", "tiers", "tier_at", "tier_maker_bps", "tier_taker_bps",
+    "tier2_at", "tier2_maker_bps", "tier2_taker_bps", "impact",
 )  # fmt: skip
 
 Columns = Mapping[str, NDArray[Any]]
@@ -64,7 +65,9 @@ class Agents:
         For each of `AGENT_COLUMNS` that is not 0, shape (n_agents,): `entry_ns` and `answer_ns` of constant delays,
         `latency` (`layout.Latency`), `table` (index into `latencies`), `queue` (index into `models`), `limit_lots`
         (0: no limit), `key` (uint64, of its random draws), `kill_at` (in ticks x lots, 0: never), fees (`maker_bps`
-        of value, `maker_lot_fee` per lot, `trade_fee` per fill), `capital`.
+        of value, `maker_lot_fee` per lot, `trade_fee` per fill), `capital`; `tiers` (0 to 2: how many fee tiers count),
+        `tier_at` (in ticks x lots traded) from which `tier_maker_bps` and `tier_taker_bps` hold instead, `tier2_...`
+        likewise; `impact` (x value x square root of its lots: what an order that takes costs beyond its prices).
     parameters
         Shape (n_agents, n_parameters), float64, in the strategy's order.
     period_ns, phase_ns, feed_ns
@@ -124,6 +127,7 @@ class BookReplay:
     ) -> None:
         from quantbot.book.kernels_decide import decision_address
 
+        self.market_vwap = np.nan  # in ticks; whoever feeds the events sums it where it is asked for
         self.instrument, self.strategy, self.n_agents = instrument, strategy, len(agents)
         self.record = record
         self.address, self._alive = decision_address(strategy, plain_python=plain_python)
@@ -200,7 +204,8 @@ class BookReplay:
         delays = agents.columns.get("entry_ns", np.zeros(1)) + agents.columns.get("answer_ns", np.zeros(1))
         flight = int(np.max(delays)) // max(shortest, 1) if delays.shape[0] else 0
         if len(agents.latencies):
-            flight = max(flight, 8)
+            longest = max(int((table[:, 2] - table[:, 0]).max()) for table in agents.latencies)
+            flight = max(flight, 8, longest // max(shortest, 1))
         return (2 * levels + 1) * (2 + min(flight + 1, 30))
 
     def _set_state(

@@ -74,6 +74,16 @@ MEASURES: tuple[Measure, ...] = (
         "What positions earned by moves of mid: P&L before fees less that from spread.",
     ),
     Measure("pnl_fees", "P&L from fees", "split", "money", 1, True, "Minus the fees; positive when rebates win."),
+    Measure(
+        "pnl_impact", "P&L from impact", "split", "money", 1, True,
+        "Minus what orders that took cost beyond their prices, by the square-root law: `impact_bps` of the value for"
+        " `impact_lots`, growing as the square root of the lots. Toth et al. (2011), Anomalous price impact.",
+    ),
+    Measure(
+        "slippage_vwap", "Slippage against VWAP", "benchmark", "ratio", -1, True,
+        "Average price of the final position over the market's volume-weighted average price of the window, in ticks,"
+        " positive is worse; not a number when flat. Berkowitz, Logue & Noser (1988), The total cost of transactions.",
+    ),
     *(Measure(name, label, "anomalies", "count", -1, False, doc) for name, label, doc, _ in _COUNTS),
     *(measure for side in ("pessimistic", "optimistic") for measure in (
         Measure(f"total_return_{side}", f"Total return, {side}", "envelope", "fraction", 1, True,
@@ -96,7 +106,7 @@ def fees_of(replay: BookReplay) -> Floats:
     a, unit = replay.agents, float(replay.state[0]["unit"])
     by_value = (a["maker_bps"] * a["maker_value"] + a["taker_bps"] * a["taker_value"]) * 1e-4 * unit
     by_lot = a["maker_lot_fee"] * a["maker_lots"] + a["taker_lot_fee"] * a["taker_lots"]
-    fees: Floats = by_value + by_lot + a["trade_fee"] * (a["n_maker"] + a["n_taker"])
+    fees: Floats = by_value + by_lot + a["trade_fee"] * (a["n_maker"] + a["n_taker"]) - a["tier_saved"] * unit
     return fees
 
 
@@ -110,7 +120,7 @@ def measures(replay: BookReplay, n_steps: int, periods_per_year: float, groups: 
     n_fills = (a["n_maker"] + a["n_taker"]).astype(np.float64)
     sharpe, volatility = bar_rows.sharpe_ratio(a["sum_r"], a["sum_r2"], n_steps, periods_per_year)
     years = periods_per_year / n_steps
-    spread = 0.5 * unit * a["spread_sum2"]
+    spread, impact = 0.5 * unit * a["spread_sum2"], a["impact_cost"] * unit
     mean_position = a["sum_position"] / n_steps
     value = (np.abs(a["maker_value"]) + np.abs(a["taker_value"])) * unit
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -143,8 +153,10 @@ def measures(replay: BookReplay, n_steps: int, periods_per_year: float, groups: 
             "inventory_max": a["abs_position_max"] * 1.0,
             "position": a["position"] * 1.0,
             "pnl_spread": spread,
-            "pnl_inventory": final - capital + fees - spread,
+            "pnl_inventory": final - capital + fees + impact - spread,
             "pnl_fees": -fees,
+            "pnl_impact": 0.0 - impact,
+            "slippage_vwap": np.sign(a["position"]) * (mean_price - replay.market_vwap),
         }
         for h, word in enumerate(HORIZONS_NS):
             if h < replay.marks.shape[1]:

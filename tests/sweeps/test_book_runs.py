@@ -128,6 +128,8 @@ def test_plan__refuses_other_data_unknown_sessions_and_strategies_on_bars(root: 
         plan_of(root, changed(data={"assets": ["AAA 2024-01-04"]}))
     with pytest.raises(SpecError, match="queue: fifo needs events by order"):
         plan_of(root, changed(execution={"queue": "fifo"}))
+    with pytest.raises(SpecError, match="delays: latency is recorded, which needs samples"):
+        plan_of(root, changed(execution={"latency": "recorded"}))
 
 
 def test_folds__divide_sessions_by_time(root: Store) -> None:
