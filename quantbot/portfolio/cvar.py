@@ -21,7 +21,8 @@ from quantbot.market import Floats
 from quantbot.portfolio.constraints import Constraints, Limits, limits
 from quantbot.portfolio.kernels import AT_LOWER, OPTIMAL, Tableau, certify, gradient, optimise, refactor
 from quantbot.portfolio.kernels_chain import beyond, violation
-from quantbot.portfolio.model import Model, Scenarios, build, start, violation_at
+from quantbot.portfolio.kernels_model import start
+from quantbot.portfolio.model import Model, Scenarios, build, violation_at
 
 GAP = 1e-9  # relative to the greater of 1 and the objective: what counts as certified
 FEASIBLE = 1e-10
@@ -271,6 +272,8 @@ class Problem:
 
     def traded(self, weights: Floats) -> float:
         """Return what it costs to come to these weights."""
+        if not self.limits.trades:
+            return 0.0
         return float(self.limits.cost @ np.abs(weights - self.limits.previous))
 
     def tail(self, weights: Floats) -> tuple[float, float]:
@@ -400,7 +403,7 @@ def _apart(model: Model) -> bool:
     bounds = t.bounds.copy()
     t.bounds[n:] += _APART * (1.0 + np.arange(len(bounds) - n) * _GOLDEN % 1.0)
     t.place[t.place >= 0] = AT_LOWER
-    start(model)
+    start(t, n)
     found = optimise(t, _most_steps(t)) == OPTIMAL
     t.bounds[:] = bounds
     return found and refactor(t) and optimise(t, _most_steps(t)) == OPTIMAL

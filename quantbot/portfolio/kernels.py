@@ -17,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import plain, plain_inlined
 
 OPTIMAL, STALLED = 0, 1
 
 AT_LOWER, AT_UPPER = -1, -2
-_REFACTOR = 64  # steps between two factorisations from scratch
-_FORGET = 0.95  # what is left of a length a step later: one that has become too long would hide its column for good
+_REFACTOR = 64  # steps between two factorisations from scratch, and as many as the matrix has rows
+_FORGET = 0.9  # what is left of a length a step later: one that has become too long would hide its column for good
+_TRIES = 4  # columns whose lengths are worked out again in one step
 _PATIENCE = 60  # steps without progress before the first improving candidate is taken in place of the best
 
 
@@ -53,7 +54,7 @@ class Tableau(NamedTuple):
     inverse
         Shape (m, m): free column by active row.
     scale
-        About the greatest coefficient: what rounding is measured by.
+        Shape (1,), about the greatest coefficient: what rounding is measured by.
     lengths
         Shape (n_columns,): of the direction in which each column leaves its bound, as last known.
     size
@@ -84,17 +85,18 @@ class Tableau(NamedTuple):
     multipliers: NDArray[np.float64]
     reduced: NDArray[np.float64]
     lengths: NDArray[np.float64]
-    scale: float
+    scale: NDArray[np.float64]
     own: NDArray[np.float64]
+    counted: NDArray[np.int64]
 
 
-@inlined
+@plain_inlined
 def _row_slope(t: Tableau, row: int, side: int) -> float:
     slope: float = t.up[row] if side > 0 else -t.down[row]
     return slope
 
 
-@jit
+@plain
 def refactor(t: Tableau) -> bool:
     """Make inverse, vertex, residuals and gradient from the data again; False where the square matrix is singular."""
     m = t.size[0]
@@ -120,10 +122,8 @@ def refactor(t: Tableau) -> bool:
             total -= inverse[a, k] * t.residuals[t.active[k]]
         t.x[t.free[a]] = total
     for a in range(m):
-        value = t.x[t.free[a]]
-        column = t.columns[t.free[a]]
-        for r in range(n_rows):
-            t.residuals[r] += value * column[r]
+        t.own[a] = t.x[t.free[a]]
+    _add_rows(t.residuals, n_rows, t.columns, t.free, t.own, m)
     scale = 0.0
     for j in range(n_columns):
         scale = max(scale, abs(t.x[j]))
@@ -135,7 +135,7 @@ def refactor(t: Tableau) -> bool:
     return True
 
 
-@inlined
+@plain_inlined
 def _residuals(t: Tableau) -> None:
     n_columns, n_rows = len(t.costs), t.size[3]
     for r in range(n_rows):
@@ -148,7 +148,7 @@ def _residuals(t: Tableau) -> None:
                 t.residuals[r] += value * column[r]
 
 
-@jit
+@plain
 def gradient(t: Tableau) -> None:
     """Make the gradient of the inactive rows and the costs from the data again."""
     n_rows = t.size[3]
@@ -160,7 +160,7 @@ def gradient(t: Tableau) -> None:
                 add_row(t, r, slope)
 
 
-@jit
+@plain
 def add_row(t: Tableau, row: int, slope: float) -> None:
     """Add a multiple of a row to the gradient."""
     values, total = t.rows[row], t.gradient
@@ -168,14 +168,14 @@ def add_row(t: Tableau, row: int, slope: float) -> None:
         total[j] += slope * values[j]
 
 
-@jit
+@plain
 def copy(source: NDArray[np.float64], target: NDArray[np.float64]) -> None:
     """Copy values: a loop compiles in a tenth of a slice's time."""
     for i in range(len(source)):
         target[i] = source[i]
 
 
-@jit
+@plain
 def _invert(matrix: NDArray[np.float64], m: int, order: NDArray[np.float64]) -> bool:
     """Put the inverse of the first m rows and columns in their place: Gauss-Jordan with row exchanges."""
     for k in range(m):
@@ -207,12 +207,40 @@ def _invert(matrix: NDArray[np.float64], m: int, order: NDArray[np.float64]) -> 
     return True
 
 
-@jit
+@plain_inlined
+def _add_rows(
+    total: NDArray[np.float64], n: int, matrix: NDArray[np.float64], rows: NDArray[np.int64],
+    weights: NDArray[np.float64], m: int,
+) -> None:  # fmt: skip
+    """Add the first `m` of `rows` of a matrix, each with its weight, four in one pass over the first n of `total`."""
+    whole = m - m % 4
+    for i in range(0, whole, 4):
+        a, b, c, d = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
+        one, two, three, four = matrix[rows[i]], matrix[rows[i + 1]], matrix[rows[i + 2]], matrix[rows[i + 3]]
+        for r in range(n):
+            total[r] += (a * one[r] + b * two[r]) + (c * three[r] + d * four[r])
+    for i in range(whole, m):
+        a, one = weights[i], matrix[rows[i]]
+        for r in range(n):
+            total[r] += a * one[r]
+
+
+@plain_inlined
+def _through_inverse(t: Tableau, values: NDArray[np.float64], sign: float) -> None:
+    """Make the multipliers: those of the free columns' `values`, times a sign, in the active rows' terms."""
+    m = t.size[0]
+    for k in range(m):
+        t.multipliers[k] = 0.0
+        t.own[k] = sign * values[t.free[k]]
+    _add_rows(t.multipliers, m, t.inverse, t.counted, t.own, m)
+
+
+@plain
 def optimise(t: Tableau, most: int) -> int:
     """Step until nothing improves; OPTIMAL, or STALLED after `most` steps or on a singular matrix."""
     idle = 0
     for _ in range(most):
-        if t.size[2] >= _REFACTOR and not refactor(t):
+        if t.size[2] >= _REFACTOR + t.size[0] and not refactor(t):
             return STALLED
         _price(t)
         violation, column, k, sign = _choose(t, idle > _PATIENCE)
@@ -229,58 +257,47 @@ def optimise(t: Tableau, most: int) -> int:
     return STALLED
 
 
-@jit
+@plain
 def _price(t: Tableau) -> None:
     """Find the multipliers of the active rows and the reduced costs of the columns."""
     m = t.size[0]
-    n_columns = len(t.costs)
-    for k in range(m):
-        t.multipliers[k] = 0.0
-    for a in range(m):
-        slope = t.gradient[t.free[a]]
-        for k in range(m):
-            t.multipliers[k] -= slope * t.inverse[a, k]
+    _through_inverse(t, t.gradient, -1.0)
     copy(t.gradient, t.reduced)
-    for k in range(m):
-        weight = t.multipliers[k]
-        if weight != 0.0:
-            values = t.rows[t.active[k]]
-            for j in range(n_columns):
-                t.reduced[j] += weight * values[j]
+    _add_rows(t.reduced, len(t.costs), t.rows, t.active, t.multipliers, m)
 
 
-@jit
+@plain
 def _choose(t: Tableau, first: bool) -> tuple[float, int, int, float]:
     """Return what to step along: its violation (0 where nothing improves), column or -1, active row's place, direction.
 
     The steepest edge: a violation counts over the length of its direction; of equals the first. A column's length is
-    worked out again only when by the one that was last known the column is the best. `first`: take the first that
-    improves, which can't go round in circles.
+    worked out again only when by the one that was last known the column is the best, and for a few columns a step.
+    `first`: take the first that improves, which can't go round in circles.
     """
     m = t.size[0]
     steepest = 0.0
     for value in t.gradient:
         steepest = max(steepest, abs(value))
-    tolerance = 1e-12 * t.scale + 1e-14 * steepest
+    tolerance = 1e-12 * t.scale[0] + 1e-14 * steepest
     best, violation, column, place, sign = 0.0, 0.0, -1, -1, 0.0
     for j in range(len(t.costs)):
         t.lengths[j] = max(1.0, _FORGET * t.lengths[j])
-    last = -1
-    while True:
-        best, violation, column = 0.0, 0.0, -1
+    for _ in range(_TRIES):
+        guess, wrongest, candidate = best, 0.0, -1
         for j in range(len(t.costs)):
             if t.place[j] >= 0 or t.lower[j] == t.upper[j]:
                 continue
             wrong = -t.reduced[j] if t.place[j] == AT_LOWER else t.reduced[j]
-            if wrong > tolerance and wrong > best * t.lengths[j]:
-                best, violation, column = wrong / t.lengths[j], wrong, j
-                sign = 1.0 if t.place[j] == AT_LOWER else -1.0
+            if wrong > tolerance and wrong > guess * t.lengths[j]:
+                guess, wrongest, candidate = wrong / t.lengths[j], wrong, j
                 if first:
-                    return violation, column, place, sign
-        if column < 0 or column == last:
+                    return wrong, j, place, 1.0 if t.place[j] == AT_LOWER else -1.0
+        if candidate < 0:
             break
-        last = column
-        t.lengths[column] = _length(t, column)
+        t.lengths[candidate] = _length(t, candidate)
+        if wrongest > best * t.lengths[candidate]:
+            best, violation, column = wrongest / t.lengths[candidate], wrongest, candidate
+            sign = 1.0 if t.place[candidate] == AT_LOWER else -1.0
     norms = t.slopes
     for k in range(m):
         norms[k] = 0.0
@@ -301,20 +318,20 @@ def _choose(t: Tableau, first: bool) -> tuple[float, int, int, float]:
     return violation, column, place, sign
 
 
-@inlined
+@plain_inlined
 def _length(t: Tableau, column: int) -> float:
     """Return how long the direction is in which a column leaves its bound: its own step is 1."""
     m, inverse = t.size[0], t.inverse
     squares = 1.0
-    own = _own(t, column)
+    _own(t, column)
     for a in range(m):
-        total = _dot(inverse[a], own, m)
+        total = _dot(inverse[a], t.own, m)
         squares += total * total
     length: float = np.sqrt(squares)
     return length
 
 
-@inlined
+@plain_inlined
 def _dot(a: NDArray[np.float64], b: NDArray[np.float64], m: int) -> float:
     """Return the product of the first m values, in four sums: one alone waits for each addition before the next."""
     first = second = third = fourth = 0.0
@@ -329,16 +346,15 @@ def _dot(a: NDArray[np.float64], b: NDArray[np.float64], m: int) -> float:
     return (first + second) + (third + fourth)
 
 
-@inlined
-def _own(t: Tableau, column: int) -> NDArray[np.float64]:
-    """Return a column's coefficients in the active rows; the buffer is the kernel's."""
-    own: NDArray[np.float64] = t.own
+@plain_inlined
+def _own(t: Tableau, column: int) -> None:
+    """Put a column's coefficients in the active rows into `own`."""
+    values = t.columns[column]
     for i in range(t.size[0]):
-        own[i] = t.columns[column, t.active[i]]
-    return own
+        t.own[i] = values[t.active[i]]
 
 
-@jit
+@plain
 def step(t: Tableau, column: int, k: int, sign: float, slope: float) -> float:
     """Move along one direction over as many kinks as still improve, and exchange what the vertex is made of.
 
@@ -365,18 +381,13 @@ def step(t: Tableau, column: int, k: int, sign: float, slope: float) -> float:
         for r in range(n_rows):
             v[r] = 0.0
     else:
-        own = _own(t, column)
+        _own(t, column)
         for a in range(m):
-            move[a] = -sign * _dot(inverse[a], own, m)
+            move[a] = -sign * _dot(inverse[a], t.own, m)
         values = t.columns[column]
         for r in range(n_rows):
             v[r] = sign * values[r]
-    for a in range(m):
-        rate = move[a]
-        if rate != 0.0:
-            values = t.columns[t.free[a]]
-            for r in range(n_rows):
-                v[r] += rate * values[r]
+    _add_rows(v, n_rows, t.columns, t.free, move, m)
     # How far the columns let it go.
     limit, leaver = np.inf, -1
     if column >= 0:
@@ -395,13 +406,11 @@ def step(t: Tableau, column: int, k: int, sign: float, slope: float) -> float:
     # The kinks on the way.
     n_passed = 0
     for r in range(n_rows):
-        side = t.side[r]
-        if side != 0 and side * v[r] < -1e-13:
-            at = max(-t.residuals[r] / v[r], 0.0)
-            if at <= limit:
-                t.passed_at[n_passed] = at
-                t.passed[n_passed] = r
-                n_passed += 1
+        # Stored in any case and counted where it is one: half of all rows are, and no branch foretells which.
+        at = max(-t.residuals[r] / v[r], 0.0)
+        t.passed_at[n_passed] = at
+        t.passed[n_passed] = r
+        n_passed += 1 if t.side[r] * v[r] < -1e-13 and at <= limit else 0
     length, entering, n_crossed = _long_step(t, n_passed, slope, limit)
     if entering < 0 and not limit < np.inf:
         return -1.0
@@ -447,7 +456,13 @@ def step(t: Tableau, column: int, k: int, sign: float, slope: float) -> float:
     return length
 
 
-@jit
+@plain_inlined
+def _swap(at: NDArray[np.float64], rows: NDArray[np.int64], i: int, j: int) -> None:
+    at[i], at[j] = at[j], at[i]
+    rows[i], rows[j] = rows[j], rows[i]
+
+
+@plain
 def _long_step(t: Tableau, n_passed: int, slope: float, limit: float) -> tuple[float, int, int]:
     """Return how far to go, the row where the objective begins to rise, and how many rows are crossed before.
 
@@ -456,26 +471,30 @@ def _long_step(t: Tableau, n_passed: int, slope: float, limit: float) -> tuple[f
     """
     at, rows, v = t.passed_at, t.passed, t.slopes
     low, high = 0, n_passed
+    few = True
     while high > low:
+        # The first of 8 rather than the middle one: mostly few kinks are crossed. Where more are, the middle one.
         pivot = at[(low + high) // 2]
-        # below | equal | above
-        i, j, end = low, low, high
+        if few and high - low > 64:
+            for i in range(8):
+                pivot = min(pivot, at[low + (high - low) * i // 8])
+        # at most the pivot | above, then below | equal | above
+        end = low
+        for j in range(low, high):
+            if at[j] <= pivot:
+                _swap(at, rows, end, j)
+                end += 1
+        i = low
         below, equal = 0.0, 0.0
-        while j < end:
+        for j in range(low, end):
             row = rows[j]
+            rise = (t.up[row] + t.down[row]) * abs(v[row])
             if at[j] < pivot:
-                below += (t.up[row] + t.down[row]) * abs(v[row])
-                at[i], at[j] = at[j], at[i]
-                rows[i], rows[j] = rows[j], rows[i]
+                below += rise
+                _swap(at, rows, i, j)
                 i += 1
-                j += 1
-            elif at[j] > pivot:
-                end -= 1
-                at[end], at[j] = at[j], at[end]
-                rows[end], rows[j] = rows[j], rows[end]
             else:
-                equal += (t.up[row] + t.down[row]) * abs(v[row])
-                j += 1
+                equal += rise
         if slope + below >= 0.0:
             high = i
         elif slope + below + equal >= 0.0:
@@ -495,6 +514,7 @@ def _long_step(t: Tableau, n_passed: int, slope: float, limit: float) -> tuple[f
         else:
             slope += below + equal
             low = end
+            few = False
     if low == n_passed:
         return limit, -1, low
     # The sums of parts and of their parts differ in the last bits: the step ends at the next kink.
@@ -502,23 +522,16 @@ def _long_step(t: Tableau, n_passed: int, slope: float, limit: float) -> tuple[f
     for other in range(low + 1, n_passed):
         if at[other] < at[first]:
             first = other
-    at[low], at[first] = at[first], at[low]
-    rows[low], rows[first] = rows[first], rows[low]
+    _swap(at, rows, low, first)
     return at[low], rows[low], low
 
 
-@inlined
+@plain_inlined
 def _exchange_row(t: Tableau, k: int, row: int) -> None:
     """Put `row` in the place of the active row at `k`."""
     m, inverse = t.size[0], t.inverse
-    values = t.rows[row]
+    _through_inverse(t, t.rows[row], 1.0)
     product = t.multipliers
-    for i in range(m):
-        product[i] = 0.0
-    for a in range(m):
-        value = values[t.free[a]]
-        for i in range(m):
-            product[i] += value * inverse[a, i]
     share = 1.0 / product[k]
     for a in range(m):
         own = inverse[a, k] * share
@@ -528,24 +541,18 @@ def _exchange_row(t: Tableau, k: int, row: int) -> None:
     t.active[k] = row
 
 
-@inlined
+@plain_inlined
 def _border(t: Tableau, column: int, row: int) -> None:
     """Add a free column and an active row."""
     m, inverse, move = t.size[0], t.inverse, t.move
-    values = t.rows[row]
+    _through_inverse(t, t.rows[row], 1.0)
     product = t.multipliers
-    for i in range(m):
-        product[i] = 0.0
-    for a in range(m):
-        value = values[t.free[a]]
-        for i in range(m):
-            product[i] += value * inverse[a, i]
     # inverse @ the new column of the old rows
-    corner = values[column]
-    own = _own(t, column)
-    corner -= _dot(product, own, m)
+    corner = t.rows[row, column]
+    _own(t, column)
+    corner -= _dot(product, t.own, m)
     for a in range(m):
-        move[a] = _dot(inverse[a], own, m)
+        move[a] = _dot(inverse[a], t.own, m)
     share = 1.0 / corner
     for a in range(m):
         part = move[a] * share
@@ -561,7 +568,7 @@ def _border(t: Tableau, column: int, row: int) -> None:
     t.size[0] = m + 1
 
 
-@inlined
+@plain_inlined
 def _shrink(t: Tableau, a: int, k: int) -> None:
     """Take a free column and an active row away."""
     m, inverse = t.size[0], t.inverse
@@ -585,13 +592,13 @@ def _shrink(t: Tableau, a: int, k: int) -> None:
     t.size[0] = last
 
 
-@inlined
+@plain_inlined
 def _exchange_column(t: Tableau, a: int, column: int) -> None:
     """Put a column in the place of the free column at `a`."""
     m, inverse, y = t.size[0], t.inverse, t.move
-    own = _own(t, column)
+    _own(t, column)
     for i in range(m):
-        y[i] = _dot(inverse[i], own, m)
+        y[i] = _dot(inverse[i], t.own, m)
     share = 1.0 / y[a]
     for j in range(m):
         inverse[a, j] *= share
@@ -603,7 +610,7 @@ def _exchange_column(t: Tableau, a: int, column: int) -> None:
     t.place[column] = a
 
 
-@jit
+@plain
 def certify(t: Tableau, first: int) -> tuple[float, float, float]:
     """Return the objective, a bound that nothing feasible is below, and the greatest violation of a constraint.
 

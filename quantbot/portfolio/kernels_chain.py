@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import inlined, jit
+from quantbot.kernels import plain, plain_inlined
 from quantbot.portfolio.kernels import OPTIMAL, Tableau, _price, add_row, certify, copy, optimise, step
 
 
-@inlined
+@plain_inlined
 def _slope_at(t: Tableau, row: int) -> float:
     side = t.side[row]
     slope: float = t.up[row] if side > 0 else (-t.down[row] if side < 0 else 0.0)
     return slope
 
 
-@jit
+@plain
 def leave(t: Tableau, row: int) -> bool:
     """Take an active row out of the vertex, as if it had never counted; False where that can't be done."""
     place = -1
@@ -37,7 +37,7 @@ def leave(t: Tableau, row: int) -> bool:
     return True
 
 
-@jit
+@plain
 def replace_row(t: Tableau, row: int, values: NDArray[np.float64], bound: float) -> bool:
     """Put other coefficients, shape (n_columns,), and another side into a row; the vertex stays where it can."""
     if not leave(t, row):
@@ -55,7 +55,7 @@ def replace_row(t: Tableau, row: int, values: NDArray[np.float64], bound: float)
     return True
 
 
-@jit
+@plain
 def move_bound(t: Tableau, row: int, bound: float) -> bool:
     """Give a row another side; an active one is left towards its new side, as far as nothing else changes."""
     place = -1
@@ -72,7 +72,7 @@ def move_bound(t: Tableau, row: int, bound: float) -> bool:
     return True
 
 
-@jit
+@plain
 def violation(t: Tableau, first: int) -> float:
     """Return the greatest violation of a constraint at the vertex; constraints stand before row `first`."""
     worst = 0.0
@@ -84,7 +84,7 @@ def violation(t: Tableau, first: int) -> float:
     return worst
 
 
-@jit
+@plain
 def trace(
     t: Tableau, first: int, row: int, bounds: NDArray[np.float64], x: NDArray[np.float64], found: NDArray[np.float64]
 ) -> int:
@@ -112,7 +112,7 @@ def trace(
     return len(bounds)
 
 
-@jit
+@plain
 def roll(
     t: Tableau,
     first: int,
@@ -123,6 +123,8 @@ def roll(
     origin: NDArray[np.float64],
     target: int,
     target_return: float,
+    values: NDArray[np.float64],
+    mean: NDArray[np.float64],
     x: NDArray[np.float64],
     found: NDArray[np.float64],
 ) -> int:
@@ -140,6 +142,8 @@ def roll(
         Of each piece, and the weights where all pieces are 0: `quantbot.portfolio.model.Model`.
     target
         Row of the least mean return, or -1.
+    values, mean
+        Shapes (n_columns,) and (n_assets,): room to work in.
     x, found
         As `trace`.
 
@@ -149,8 +153,6 @@ def roll(
     """
     n_columns = len(t.costs)
     n_assets = len(origin)
-    values = np.empty(n_columns)
-    mean = np.empty(n_assets)
     held = begins[0]
     for i in range(len(begins)):
         begin = begins[i]
@@ -189,14 +191,14 @@ def roll(
     return len(begins)
 
 
-@inlined
+@plain_inlined
 def _keep(t: Tableau, first: int, x: NDArray[np.float64], found: NDArray[np.float64]) -> None:
     copy(t.x, x)
     found[0], found[1], found[2] = certify(t, first)
     found[3] = t.size[1]
 
 
-@jit
+@plain
 def beyond(
     returns: NDArray[np.float64],
     benchmark: NDArray[np.float64],

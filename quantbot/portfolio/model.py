@@ -17,8 +17,10 @@ from quantbot.errors import InputError
 from quantbot.market import Floats
 from quantbot.portfolio.constraints import Limits
 from quantbot.portfolio.kernels import AT_LOWER, AT_UPPER, Tableau, refactor
+from quantbot.portfolio.kernels_model import lay_out, start
 
 PENALTY = 100.0  # times the greatest loss: the first slope of a constraint, raised where it was not enough
+_NONE: Floats = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -143,49 +145,30 @@ def build(
         A model with the same constraints whose vertex is the first; its active scenarios must be among the chosen.
     """
     returns, chances = scenarios.returns, scenarios.probabilities
-    if chosen is not None:
-        returns, chances = returns[chosen], chances[chosen]
-        chances = chances / (chances.sum() or 1.0) if sampled else chances
-        benchmark = None if benchmark is None else benchmark[chosen]
-    n_scenarios = len(returns)
+    rows = np.arange(len(returns)) if chosen is None else chosen
     asset, begin, length, starts_full = pieces(limits)
-    origin = limits.lower
     names, coefficients, sides, equations = constraint_rows(scenarios, limits, asset, begin + length / 2)
-    n_pieces, first = len(asset), len(names)
-    rows = np.zeros((first + n_scenarios, n_pieces + 1))
-    rows[:first, :-1] = coefficients
-    own = returns if n_pieces == len(origin) else np.take(returns, asset, axis=1)
-    np.negative(own, out=rows[first:, :-1])
-    rows[first:, -1] = -1.0
-    bounds = np.zeros(len(rows))
-    bounds[:first] = sides
-    if origin.any():
-        bounds[first:] = returns @ origin
-    if benchmark is not None:
-        bounds[first:] -= benchmark
-    greatest = max(float(returns.max()), -float(returns.min()))
-    penalty = PENALTY * max(greatest, 1e-9)
-    up = np.full(len(rows), penalty)
-    up[first:] = chances / (1.0 - beta)
-    down = np.zeros(len(rows))
-    down[:first] = np.where(equations, penalty, 0.0)
     # Of CVaR and mean return, each with a share in the objective.
     risk, reward = (0.0, 1.0) if trade_off == np.inf else (1.0, trade_off)
-    up[first:] *= risk
-    costs = np.zeros(n_pieces + 1)
-    costs[-1] = risk
+    t = _tableau(len(names) + len(rows), length, starts_full)
+    t.rows[: len(names), :-1] = coefficients
+    t.bounds[: len(names)] = sides
+    share = risk / (1.0 - beta)
+    if sampled:
+        share /= float(chances[rows].sum()) or 1.0
+    lay_out(t, equations, returns, chances, rows, asset, limits.lower, _NONE if benchmark is None else benchmark,
+            share, PENALTY)  # fmt: skip
+    t.costs[-1] = risk
     constant = 0.0
     if limits.cost.any():
-        costs[:-1] += (risk + reward) * limits.cost[asset] * np.sign(begin + length / 2 - limits.previous[asset])
-        constant += (risk + reward) * float(limits.cost @ np.abs(origin - limits.previous))
+        t.costs[:-1] += (risk + reward) * limits.cost[asset] * np.sign(begin + length / 2 - limits.previous[asset])
+        constant += (risk + reward) * float(limits.cost @ np.abs(limits.lower - limits.previous))
     if reward:
-        costs[:-1] -= reward * scenarios.mean[asset]
-        constant -= reward * float(scenarios.mean @ origin)
-    upper = np.append(length, np.inf)
-    tableau = _tableau(rows, bounds, up, down, costs, upper, starts_full, max(greatest, 1.0))
-    model = Model(tableau, names, chosen, asset, origin, constant)
+        t.costs[:-1] -= reward * scenarios.mean[asset]
+        constant -= reward * float(scenarios.mean @ limits.lower)
+    model = Model(t, names, chosen, asset, limits.lower, constant)
     if near is None:
-        start(model)
+        start(t, len(names))
     else:
         follow(model, near)
     return model
@@ -198,25 +181,6 @@ def violation_at(model: Model, x: Floats) -> float:
     wrong = np.where(residuals > 0, residuals * (t.up[:first] > 0), -residuals * (t.down[:first] > 0))
     bounds = np.maximum(t.lower[:-1] - x[:-1], x[:-1] - t.upper[:-1])
     return float(max(wrong.max(initial=0.0), bounds.max(initial=0.0)))
-
-
-def start(model: Model) -> None:
-    """Put the vertex where no piece is free: the value at risk is a scenario's loss, all rows lie where they fall."""
-    t, first = model.tableau, len(model.names)
-    t.size[:] = 1, 0, 0, len(t.rows)
-    t.free[0] = len(t.costs) - 1
-    t.place[-1] = 0
-    pieces = np.where(t.place[:-1] == AT_UPPER, t.upper[:-1], 0.0)
-    residuals = (pieces @ t.columns[:-1]) - t.bounds if pieces.any() else -t.bounds
-    order = first + np.argsort(-residuals[first:], kind="stable")
-    tail = np.cumsum(t.up[order]) if t.costs[-1] else np.ones(1)
-    last = min(int(np.searchsorted(tail, 1.0)), len(order) - 1)
-    t.side[:first] = np.where(residuals[:first] > 0, 1, -1)
-    t.side[first:] = -1
-    t.side[order[:last]] = 1
-    t.side[order[last]] = 0
-    t.active[0] = order[last]
-    refactor(t)
 
 
 def follow(model: Model, near: Model) -> None:
@@ -241,23 +205,22 @@ def follow(model: Model, near: Model) -> None:
     refactor(t)
 
 
-def _tableau(
-    rows: Floats, bounds: Floats, up: Floats, down: Floats, costs: Floats, upper: Floats,
-    starts_full: NDArray[np.bool_], scale: float,
-) -> Tableau:  # fmt: skip
-    n_rows, n_columns = rows.shape
+def _tableau(n_rows: int, length: Floats, starts_full: NDArray[np.bool_]) -> Tableau:
+    """Return a tableau of no constraints and scenarios yet, of pieces of some length and the value at risk."""
+    n_columns = len(length) + 1
     room = n_columns + 1
-    lower = np.zeros(n_columns)
-    lower[-1] = -np.inf
+    lower, upper = np.zeros(n_columns), np.empty(n_columns)
+    upper[:-1] = length
+    lower[-1], upper[-1] = -np.inf, np.inf
     place = np.full(n_columns, AT_LOWER, dtype=np.int64)
     place[:-1][starts_full] = AT_UPPER
     return Tableau(
-        columns=np.ascontiguousarray(rows.T),
-        rows=rows,
-        bounds=bounds,
-        up=up,
-        down=down,
-        costs=costs,
+        columns=np.empty((n_columns, n_rows)),
+        rows=np.zeros((n_rows, n_columns)),
+        bounds=np.empty(n_rows),
+        up=np.empty(n_rows),
+        down=np.empty(n_rows),
+        costs=np.zeros(n_columns),
         lower=lower,
         upper=upper,
         x=np.zeros(n_columns),
@@ -276,8 +239,9 @@ def _tableau(
         multipliers=np.empty(room),
         reduced=np.empty(n_columns),
         lengths=np.ones(n_columns),
-        scale=scale,
+        scale=np.ones(1),
         own=np.empty(room),
+        counted=np.arange(room),
     )
 
 

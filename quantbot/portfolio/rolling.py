@@ -111,8 +111,9 @@ def _chain(
     goal = problem.limits.target_return
     target = model.names.index("target_return") if goal is not None else -1
     n_solved = roll(
-        t, len(model.names), values, window, begins, model.asset, model.origin, target, goal or 0.0, x, numbers
-    )
+        t, len(model.names), values, window, begins, model.asset, model.origin, target, goal or 0.0,
+        np.empty(len(t.costs)), np.empty(len(model.origin)), x, numbers,
+    )  # fmt: skip
     chances, names = problem.scenarios.probabilities, problem.scenarios.assets
 
     def at(first: int) -> Problem:
