@@ -56,8 +56,11 @@ def parse() -> argparse.Namespace:
         type=Path,
         help="a wide CSV of closes (may be .gz): a header, a row for each day, the date first, then a column for each"
         " share; or .npy of returns (n_periods, n_assets). Without it returns are synthetic. Where a case has more"
-        " assets than the file, the same shares in other years are further assets; where it has more periods, they are"
-        " drawn with replacement",
+        " assets than the file, further ones move with the market of the case's years as the file's shares do, and"
+        " otherwise as those did in other years; where it has more periods, they are drawn with replacement",
+    )
+    parser.add_argument(
+        "--unrelated", action="store_true", help="further assets are the file's shares in other years as they are"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic returns")
     parser.add_argument("--sizes", default="20x500,50x1000,100x2500,500x2500,50x100000", help="assets x scenarios")
@@ -151,7 +154,14 @@ class Bench:
         length = min(rows, n_periods if n_copies == 1 else n_periods // 2)
         shift = (n_periods - length) // max(n_copies - 1, 1)
         ends = [n_periods - k * shift for k in range(n_copies)]
-        wide = np.hstack([self.real[end - length : end] for end in ends])[:, :n]
+        # A share's return is its beta times the market's (the mean of all), and its own part.
+        market = self.real.mean(axis=1)
+        beta = np.array([np.cov(share, market)[0, 1] for share in self.real.T]) / market.var(ddof=1)
+        own = self.real - np.outer(market, beta)
+        years = [np.outer(market[-length:], beta) + own[end - length : end] for end in ends]
+        if self.arguments.unrelated:
+            years = [self.real[end - length : end] for end in ends]
+        wide = np.hstack(years)[:, :n]
         return np.ascontiguousarray(wide if length == rows else wide[rng.integers(0, length, rows)])
 
     def ask(self, returns: np.ndarray, names: tuple[str, ...], **request: Any) -> dict[str, tuple[float, Any]]:

@@ -19,9 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from quantbot.errors import InputError
 from quantbot.market import Floats
 from quantbot.portfolio.constraints import Constraints, Limits, limits
-from quantbot.portfolio.kernels import AT_LOWER, OPTIMAL, Tableau, certify, gradient, optimise, refactor
+from quantbot.portfolio.kernels import OPTIMAL, certify, optimise
 from quantbot.portfolio.kernels_chain import beyond, violation
 from quantbot.portfolio.kernels_model import start
+from quantbot.portfolio.kernels_vertex import AT_LOWER, Tableau, gradient, refactor
 from quantbot.portfolio.model import Model, Scenarios, build, violation_at
 
 GAP = 1e-9  # relative to the greater of 1 and the objective: what counts as certified

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.kernels import plain, plain_inlined
-from quantbot.portfolio.kernels import OPTIMAL, Tableau, _price, add_row, certify, copy, optimise, step
+from quantbot.portfolio.kernels import OPTIMAL, certify, optimise
+from quantbot.portfolio.kernels_step import step
+from quantbot.portfolio.kernels_vertex import Tableau, add_row, copy, price
 
 
 @plain_inlined
@@ -25,7 +27,7 @@ def leave(t: Tableau, row: int) -> bool:
             place = k
     if place < 0:
         return True
-    _price(t)
+    price(t)
     weight = t.multipliers[place]
     up, down = t.up[row], t.down[row]
     t.up[row] = t.down[row] = 0.0

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.kernels import plain
-from quantbot.portfolio.kernels import AT_UPPER, Tableau, _long_step, refactor
+from quantbot.portfolio.kernels_step import long_step
+from quantbot.portfolio.kernels_vertex import AT_UPPER, Tableau, refactor
 
 
 @plain
@@ -100,7 +101,7 @@ def start(t: Tableau, first: int) -> bool:
         t.passed_at[r - first] = greatest - t.residuals[r]
         t.passed[r - first] = r
     # From the greatest loss down, over as many scenarios as the tail has.
-    _, active, n_crossed = _long_step(t, n_rows - first, -t.costs[n_pieces], np.inf)
+    _, active, n_crossed = long_step(t, n_rows - first, -t.costs[n_pieces], np.inf)
     if active < 0:
         n_crossed = n_rows - first - 1
         last = 0

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from quantbot.errors import InputError
 from quantbot.market import Floats
 from quantbot.portfolio.constraints import Limits
-from quantbot.portfolio.kernels import AT_LOWER, AT_UPPER, Tableau, refactor
 from quantbot.portfolio.kernels_model import lay_out, start
+from quantbot.portfolio.kernels_vertex import AT_LOWER, AT_UPPER, Tableau, refactor
 
 PENALTY = 100.0  # times the greatest loss: the first slope of a constraint, raised where it was not enough
 _NONE: Floats = np.empty(0)
