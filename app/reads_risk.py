@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from quantbot.portfolio import Frontier
     from quantbot.risk import ContributionIntervals, DrawdownAttribution, PnlAttribution, RollingContributions
     from sweeps.attribution import Explained, GuardEffect
-    from sweeps.risk import Holdings, RiskView
+    from sweeps.holdings import Holdings
+    from sweeps.risk import RiskView
 
 Place = tuple[str, int, int]  # identity, mark and trial
 Kind = Literal["returns", "closes"]
@@ -69,7 +70,7 @@ def of_trial(place: Place) -> Holdings:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading what it held")
 def _of_trial(url: str, identity: str, mark: int, trial: int) -> Holdings:
-    from sweeps.risk import holdings_of
+    from sweeps.holdings import holdings_of
 
     replayed, _ = reads.replay(identity, mark, trial)
     return holdings_of(reads.open_run(identity, mark), replayed)
@@ -90,7 +91,7 @@ def of_files(returns: tuple[str, bytes], kind: Kind, positions: tuple[str, bytes
 @st.cache_resource(max_entries=8, show_spinner="Reading your files")
 def _of_files(digest: str, _returns: tuple[str, bytes], _kind: Kind, _positions: tuple[str, bytes] | None) -> Holdings:
     from datasets.holdings import read_holdings, read_returns
-    from sweeps.risk import holdings_from
+    from sweeps.holdings import holdings_from
 
     table = read_returns(_returns[1], kind=_kind, source=_returns[0])
     held = read_holdings(_positions[1], source=_positions[0]) if _positions else None
@@ -124,16 +125,16 @@ def _intervals(key: str, bar: int, beta: float, window: int, _seen: RiskView) ->
         return str(error)
 
 
-def frontier(key: str, seen: RiskView) -> tuple[Frontier, tuple[Frontier, ...]]:
+def frontier(key: str, seen: RiskView, which: str) -> tuple[Frontier, tuple[Frontier, ...]]:
     """Return the frontier, and those of histories drawn again."""
-    return _frontier(key, seen.bar, seen.beta, len(seen.rows), seen.method, seen)
+    return _frontier(key, seen.bar, seen.beta, len(seen.rows), seen.method, which, seen)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Tracing the frontier")
 def _frontier(
-    key: str, bar: int, beta: float, window: int, method: str, _seen: RiskView
+    key: str, bar: int, beta: float, window: int, method: str, which: str, _seen: RiskView
 ) -> tuple[Frontier, tuple[Frontier, ...]]:
-    return _seen.frontier(), _seen.cloud()
+    return _seen.frontier(which=which), _seen.cloud(which=which)
 
 
 def through_time(key: str, holdings: Holdings, window: int, beta: float) -> tuple[Nanoseconds, RollingContributions]:

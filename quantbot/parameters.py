@@ -15,7 +15,7 @@ from typing import Literal
 from quantbot.errors import ParameterError
 
 Value = int | float | str
-RowValue = float | tuple[str, ...]
+RowValue = int | float | str | tuple[str, ...]
 Kind = Literal["integer", "number", "choice"]
 
 
@@ -97,9 +97,13 @@ class Table:
     by
         Whether a row is called after an asset, or as its author likes ("name").
     fields
-        What a row may say, each a number; a row says at least one.
+        What a row may say; a row says at least one.
     lists_assets
         Whether each row also names the assets that it is about, in a field `assets`.
+    required
+        Fields that a row must say.
+    varies
+        Whether points may vary the fields of rows, as settings called "table.row.field".
     doc
         One sentence.
     """
@@ -109,6 +113,8 @@ class Table:
     fields: tuple[Parameter, ...]
     lists_assets: bool = False
     doc: str = ""
+    required: tuple[str, ...] = ()
+    varies: bool = False
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -137,9 +143,11 @@ class Table:
                     raise ParameterError(f"assets must name each asset once; found {twice[0]!r} twice")
                 made[name] = tuple(sorted(value))
             else:
-                made[name] = float(next(field for field in self.fields if field.name == name).check(value))
+                made[name] = next(field for field in self.fields if field.name == name).check(value)
         if self.lists_assets and "assets" not in made:
             raise ParameterError("assets is required: the symbols that this is about")
+        if lacking := [name for name in self.required if name not in made]:
+            raise ParameterError(f"{lacking[0]} is required")
         if not made.keys() - {"assets"}:
             raise ParameterError(f"at least one of {', '.join(field.name for field in self.fields)} is needed")
         return made

@@ -46,6 +46,14 @@ def profit(run: Run, replay: TrialReplay) -> PnlAttribution:
     )
 
 
+def strategies_profit(replay: TrialReplay) -> Mapping[str, Floats]:
+    """Return by strategy on one pool its profit after costs in each bar, shape (n_bars,).
+
+    With interest on cash they sum to the changes of equity. Empty where a trial is of one strategy.
+    """
+    return replay.tables.get("strategies", {})
+
+
 def drawdowns(run: Run, replay: TrialReplay, n: int = 5) -> tuple[DrawdownAttribution, ...]:
     """Return the deepest drawdowns of a trial, and what each source of its profit lost in them."""
     from quantbot.risk import attribute_drawdowns

@@ -20,13 +20,25 @@ _MOST_VALUES = 5  # of one axis that an error lists
 _POOLING = ("kfold", "cpcv")  # methods whose trains are several folds, taken together from rows
 
 
-def declared_settings(engine: Engine, strategy: Strategy | None) -> dict[str, Parameter]:
-    """Return everything that a spec may set, in its one order: the strategy's parameters, then the engine's, dotted."""
+def declared_settings(
+    engine: Engine, strategy: Strategy | None, tables: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Parameter]:
+    """Return everything that a spec may set, in its one order: the strategy's parameters, then the engine's, dotted.
+
+    Parameters
+    ----------
+    tables
+        The spec's: the fields of rows that points may vary follow, as "table.row.field".
+    """
     declared = {parameter.name: parameter for parameter in (strategy.parameters if strategy else ())}
     for section, parameters in engine.sections.items():
         for parameter in parameters:
             name = f"{section}.{parameter.name}"
             declared[name] = replace(parameter, name=name)
+    for table in engine.tables:
+        for row in (tables or {}).get(table, {}) if engine.tables[table].varies else ():
+            for field in engine.tables[table].fields:
+                declared[f"{table}.{row}.{field.name}"] = replace(field, name=f"{table}.{row}.{field.name}")
     return declared
 
 
@@ -70,7 +82,7 @@ def declaration_problems(parts: Mapping[str, Any], engine: Engine, strategy: Str
     strategy
         None where it can't be loaded: its parameters are not checked then.
     """
-    declared = declared_settings(engine, strategy)
+    declared = declared_settings(engine, strategy, parts.get("tables", {}))
     search: Search = parts.get("search", Search())
     yield from _section_problems(parts.get("sections", {}), engine, declared)
     yield from _table_problems(parts.get("tables", {}), engine)
@@ -103,6 +115,8 @@ def _section_problems(
 def _table_problems(tables: Mapping[str, Mapping[str, Any]], engine: Engine) -> Iterator[str]:
     for name, rows in tables.items():
         for row, fields in rows.items():
+            if engine.tables[name].varies and not row.isidentifier():
+                yield f"{name}.{row[:80]}: needs a name of letters, digits and underscores, since points may vary it"
             try:
                 engine.tables[name].check(fields)
             except ParameterError as error:

@@ -238,7 +238,7 @@ class Reading:
         for row, fields in rows.items():
             if not isinstance(fields, dict):
                 self.problems.append(f"{name}.{row[:80]}: must be a table such as {{ ... }}, found {show(fields)}")
-        return {row: fields for row, fields in rows.items() if isinstance(fields, dict)}
+        return {row: _flat(fields) for row, fields in rows.items() if isinstance(fields, dict)}
 
     def _scalar(self, place: str, value: Any) -> Any:
         try:
@@ -252,6 +252,14 @@ class Reading:
         self.problems += [_problem(detail, place, model) for detail in details[:MAX_PROBLEMS]]
         if len(details) > MAX_PROBLEMS:
             self.problems.append(f"{place}: ... and {len(details) - MAX_PROBLEMS:,} more problems")
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a row, those of tables within it dotted: [pool.strategies.calm.optimise] beta = 0.9."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        found |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _problem(detail: ErrorDetails, place: str, model: type[Section] | None) -> str:

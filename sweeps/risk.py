@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,146 +17,29 @@ from numpy.typing import NDArray
 from quantbot.errors import InputError
 from quantbot.market import Floats, Nanoseconds
 from quantbot.portfolio.sections import GIVEN
+from sweeps.holdings import Holdings
 
 if TYPE_CHECKING:
-    from datasets.holdings import ReturnsTable
-    from quantbot.engine import Tables
     from quantbot.market import Bars
-    from quantbot.portfolio import Frontier, Scenarios
-    from quantbot.portfolio.given import GivenScenarios
+    from quantbot.portfolio import Constraints, Frontier, Scenarios
     from quantbot.risk import (
         ContributionIntervals,
         Contributions,
         FactorRisk,
         RollingContributions,
-        Shock,
         StressTest,
     )
     from quantbot.risk.contributions import Method
-    from sweeps.results import Run, TrialReplay
 
 REST = "the rest"
 MARKET = "mean of all assets"
 FALLS = (-0.05, -0.10, -0.20, 0.10)
-DEFAULT_WINDOW, DEFAULT_BETA = 500, 0.95
+LONG_ONLY, OWN_LIMITS = "long", "own"
+# By frontier, the greatest sum of absolute weights: 160 % is 130 % long and 30 % short.
+FRONTIERS: Mapping[str, float] = {LONG_ONLY: 1.0, "130/30": 1.6, "150/50": 2.0, "200/100": 3.0}
 _CLOUD_POINTS = 12
 _MOST_TIMES = 120
 _DRAWN = 2_000  # scenarios of a method that draws
-
-
-@dataclass(frozen=True, eq=False)
-class Holdings:
-    """What is held through time, and the returns that it is judged by.
-
-    Attributes
-    ----------
-    ts_end_ns
-        Shape (n_bars,), int64 UTC.
-    returns
-        Shape (n_bars, n_assets), simple returns per bar; NaN where unknown.
-    weights
-        Shape (n_bars, n_assets): shares of equity at each close, after what fills at it.
-    first
-        The first bar that is shown; what comes before is history.
-    beta, window
-        What the holdings themselves go by, where they do.
-    given
-        Scenarios that the run was handed, where it was.
-    shocks
-        Named shocks of the spec's own, each a move of every asset.
-    """
-
-    title: str
-    assets: tuple[str, ...]
-    ts_end_ns: Nanoseconds
-    returns: Floats
-    weights: Floats
-    periods_per_year: float
-    first: int = 0
-    beta: float = DEFAULT_BETA
-    window: int = DEFAULT_WINDOW
-    notes: tuple[str, ...] = ()
-    given: GivenScenarios | None = None
-    shocks: tuple[Shock, ...] = ()
-
-
-def holdings_of(run: Run, replay: TrialReplay) -> Holdings:
-    """Return what a trial of a portfolio run holds.
-
-    Raises
-    ------
-    InputError
-        If the run's trials hold no portfolio.
-    """
-    from quantbot.market import Panel
-    from sweeps.task import load_data
-
-    where = run.plan.trial(replay.trial)
-    panel = load_data(run.plan, where.asset)
-    if not isinstance(panel, Panel):
-        raise InputError(f"trials of {run.plan.engine} hold one asset each; risk is of trials of the portfolio engine")
-    start, stop = where.fold.window(panel.ts_end_ns)
-    weights = np.zeros((stop, len(panel.assets)))
-    weights[start:stop] = replay.by_asset["weight"]
-    settings = dict(run.plan.settings) | where.settings
-    return Holdings(
-        f"{run.plan.spec.name}, trial {replay.trial}",
-        panel.assets,
-        panel.ts_end_ns[:stop],
-        panel.returns()[:stop],
-        weights,
-        panel.periods_per_year,
-        start,
-        float(settings.get("optimise.beta", DEFAULT_BETA)),
-        int(settings.get("scenarios.window", DEFAULT_WINDOW)),
-        given=run.plan.job().given,
-        shocks=shocks_of(run.plan.job().tables, panel.assets),
-    )
-
-
-def shocks_of(tables: Tables, assets: Sequence[str]) -> tuple[Shock, ...]:
-    """Return the shocks that a spec names in [stress.shocks].
-
-    Examples
-    --------
-    >>> (found,) = shocks_of({"stress.shocks": {"rates": {"assets": ("B",), "move": -0.1, "others": -0.02}}}, "AB")
-    >>> found.name, found.returns.tolist()
-    ('rates', [-0.02, -0.1])
-    """
-    from quantbot.risk import Shock
-
-    found = []
-    for name, row in tables.get("stress.shocks", {}).items():
-        named = cast("tuple[str, ...]", row["assets"])
-        moves = (float(cast("float", row.get(side, 0.0))) for side in ("move", "others"))
-        found.append(Shock(name, np.where(np.isin(np.array(list(assets)), np.array(named)), *moves)))
-    return tuple(found)
-
-
-def holdings_from(table: ReturnsTable, weights: Mapping[str, float] | None, *, title: str = "your files") -> Holdings:
-    """Return holdings that somebody brings along; without weights an equal share of each asset.
-
-    Raises
-    ------
-    InputError
-        If an asset that is held has no returns, by name.
-    """
-    held = {asset: 1.0 / len(table.assets) for asset in table.assets} if weights is None else dict(weights)
-    if missing := [asset for asset in held if asset not in table.assets]:
-        named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise InputError(
-            f"{named}: held, but {'without' if len(missing) == 1 else 'all without'} returns; the returns have "
-            f"{', '.join(table.assets[:10])}{', ...' if len(table.assets) > 10 else ''}"
-        )
-    row = np.array([held.get(asset, 0.0) for asset in table.assets])
-    days = max((int(table.ts_end_ns[-1]) - int(table.ts_end_ns[0])) / 86_400e9, 1.0)
-    a_year = (len(table.ts_end_ns) - 1) * 365.25 / days
-    usual = min((252.0, 52.0, 12.0, 365.0), key=lambda n: abs(np.log(n / a_year)))
-    notes = () if weights is not None else ("No positions were given: an equal share of each asset is shown.",)
-    return Holdings(
-        title, table.assets, table.ts_end_ns, table.returns, np.tile(row, (len(table.returns), 1)),
-        usual if 0.8 < a_year / usual < 1.25 else a_year, notes=notes,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,19 +138,59 @@ class RiskView:
         worst = np.argsort(-losses, kind="stable")[:n]
         return self.rows[worst], losses[worst], parts[worst]
 
-    def frontier(self, n_points: int = 40) -> Frontier:
-        """Return the long-only frontier of these scenarios, each weight from 0 to 1."""
+    def by_strategy(self, method: Method = "cvar") -> Contributions:
+        """Return what each strategy on the pool adds to volatility, VaR or CVaR; they sum to the portfolio's."""
+        from quantbot.risk import risk_contributions
+
+        held = self.holdings.by_strategy
+        if not held:
+            raise InputError(f"{self.holdings.title} is not of several strategies")
+        parts = np.array([weights[self.bar, self.kept] for weights in held.values()])
+        return risk_contributions(parts, self.scenarios, method=method, beta=self.beta, names=tuple(held))
+
+    def limits(self, which: str = LONG_ONLY) -> Constraints | None:
+        """Return what a frontier's weights may be.
+
+        Parameters
+        ----------
+        which
+            One of `FRONTIERS` (from 0 to 1; or long and short with a sum of 1 and a limit on the sum of absolute
+            weights), or "own": what the run says of weights, before costs and turnover.
+
+        Raises
+        ------
+        InputError
+            If there is no such frontier, or no run that says something.
+        """
+        from quantbot.portfolio import Constraints
+
+        if which == LONG_ONLY:
+            return None
+        if which == OWN_LIMITS:
+            if self.holdings.rules is None:
+                raise InputError(f"{self.holdings.title} has no limits of its own that a frontier could keep")
+            own = self.holdings.rules.constraints(self.kept, None)
+            return replace(own, cost=0.0, turnover=None, target_return=None)
+        if which not in FRONTIERS:
+            raise InputError(f"a frontier is one of {', '.join(FRONTIERS)}; found {which!r}")
+        gross = FRONTIERS[which]
+        short = (gross - 1.0) / 2.0
+        return Constraints(lower=-short, upper=1.0 + short, gross=gross)
+
+    def frontier(self, n_points: int = 40, which: str = LONG_ONLY) -> Frontier:
+        """Return the frontier of these scenarios: portfolios of least CVaR for rising mean returns; see `limits`."""
         from quantbot.portfolio import efficient_frontier
 
-        return efficient_frontier(self.scenarios, n_points=n_points, beta=self.beta)
+        return efficient_frontier(self.scenarios, n_points=n_points, beta=self.beta, constraints=self.limits(which))
 
-    def cloud(self, n: int = 20) -> tuple[Frontier, ...]:
+    def cloud(self, n: int = 20, which: str = LONG_ONLY) -> tuple[Frontier, ...]:
         """Return frontiers of histories drawn again from this one: how far the frontier itself may be off."""
         from quantbot.portfolio import Scenarios, efficient_frontier
 
         rng = np.random.default_rng([self.seed, self.bar])
         drawn = [self.history[rng.integers(0, len(self.rows), len(self.rows))] for _ in range(n)]
-        return tuple(efficient_frontier(Scenarios.of(own), n_points=_CLOUD_POINTS, beta=self.beta) for own in drawn)
+        said: dict[str, Any] = {"n_points": _CLOUD_POINTS, "beta": self.beta, "constraints": self.limits(which)}
+        return tuple(efficient_frontier(Scenarios.of(own), **said) for own in drawn)
 
     def stress(self) -> StressTest:
         """Return the loss under shocks of the spec's own, falls of everything, and stretches of history over again."""

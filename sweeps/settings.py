@@ -9,7 +9,7 @@ from quantbot.engine import Engine, Points
 from quantbot.errors import SpecError, TooLargeError
 from quantbot.parameters import Parameter, Value
 from quantbot.strategies.contract import Strategy
-from sweeps.declared import declared_settings
+from sweeps.declared import checked_tables, declared_settings
 from sweeps.sampling import sample_points
 from sweeps.sections import AxisForm, Interval, Range, Values
 from sweeps.space import MAX_POINTS, axis_size, axis_values, check_size, grid_points
@@ -56,8 +56,21 @@ def resolve_settings(spec: Spec, engine: Engine, strategy: Strategy | None) -> S
     SpecError
         If an axis has a value outside its declaration that only shows when it is built.
     """
-    declared = declared_settings(engine, strategy)
-    values = {name: parameter.default for name, parameter in declared.items()}
+    in_rows = {
+        f"{table}.{row}.{field}": value
+        for table, rows in checked_tables(spec.tables, engine).items()
+        if engine.tables[table].varies
+        for row, fields in rows.items()
+        for field, value in fields.items()
+        if not isinstance(value, tuple)
+    }
+    fixed = declared_settings(engine, strategy)
+    declared = {
+        name: parameter
+        for name, parameter in declared_settings(engine, strategy, spec.tables).items()
+        if name in fixed or name in in_rows or name in spec.parameters  # a row inherits what it does not say
+    }
+    values = {name: in_rows.get(name, parameter.default) for name, parameter in declared.items()}
     for section, given in spec.sections.items():
         for name, value in given.items():
             values[f"{section}.{name}"] = declared[f"{section}.{name}"].check(value)
@@ -68,6 +81,8 @@ def resolve_settings(spec: Spec, engine: Engine, strategy: Strategy | None) -> S
             continue
         form = spec.parameters[name]
         section, _, key = name.rpartition(".")
+        if name in in_rows:
+            warnings.append(f"{name}: [parameters] sets it too, so the {in_rows[name]} in its row is unused")
         if key in spec.sections.get(section, {}):
             warnings.append(
                 f"{name}: [parameters] sets it too, so the {spec.sections[section][key]} in [{section}] is unused"

@@ -119,6 +119,7 @@ def frontier_chart(
     periods_per_year: float,
     beta: float,
     bar: str,
+    called: str = "long only",
 ) -> go.Figure:
     """Draw mean return against CVaR: the frontier, frontiers of resampled histories, each asset, what is held.
 
@@ -130,6 +131,8 @@ def frontier_chart(
         Name, CVaR and mean return per bar of each alone.
     bar
         What a bar is called: "day".
+    called
+        What the frontier's weights may be.
     """
     figure = go.Figure()
     for number, one in enumerate(cloud):
@@ -138,7 +141,7 @@ def frontier_chart(
             showlegend=number == 0, line={"color": "rgba(128,128,128,0.35)", "width": 1}, hoverinfo="skip",
         )  # fmt: skip
     figure.add_scatter(
-        x=front.cvar, y=front.mean * periods_per_year, mode="lines", name="frontier, long only",
+        x=front.cvar, y=front.mean * periods_per_year, mode="lines", name=f"frontier, {called}",
         line={"color": theme.BLUE, "width": 3},
         hovertemplate="CVaR %{x:.2%}, mean %{y:+.1%} a year<extra>frontier</extra>",
     )  # fmt: skip
@@ -161,6 +164,22 @@ def frontier_chart(
     low, high = (edge * periods_per_year for edge in (min(means), max(means)))
     figure.update_yaxes(range=[low - 0.15 * (high - low), high + 0.25 * (high - low)])
     figure.update_yaxes(tickformat="+.0%", title_text="mean return a year")
+    return figure
+
+
+def profit_lines(ts_ns: NDArray[np.int64], profit: Floats, names: Sequence[str], unit: str) -> go.Figure:
+    """Draw what each of some strategies has earned until each moment, shape (n_times, n_names), and their sum."""
+    figure = go.Figure()
+    dashes = ("solid", "dash", "dot", "dashdot", "longdash")
+    for number, name in enumerate(names):
+        colour = _colour(number)
+        figure.add_trace(theme.line(ts_ns, profit[:, number], name, colour, dash=dashes[number % len(dashes)]))
+    if len(names) > 1:
+        figure.add_trace(theme.line(ts_ns, profit.sum(axis=1), "sum", theme.GREY))
+    theme.base(figure, height=360)
+    figure.update_yaxes(tickformat="+,.0f", title_text=f"profit after costs, {unit}")
+    figure.update_xaxes(type="date")
+    figure.update_layout(hovermode="x unified")
     return figure
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from app import format as fmt
 from app import reads_risk
 from app.figures.risk import sums_waterfall
+from app.views._risk_pool import beside
 
 if TYPE_CHECKING:
     from app.reads_risk import Place
@@ -60,6 +61,7 @@ def explanation(first: Place, second: Place, labels: tuple[str, str], key: str) 
         ]  # fmt: skip
         if most:
             st.dataframe(pd.DataFrame(most), hide_index=True, height="content", alt="Signal and sizing by asset")
+    beside(first, second, labels)
     first_day, last_day = (fmt.day(int(found.ts_end_ns[at])) for at in (0, -1))
     st.caption(
         fmt.plain(

@@ -19,16 +19,25 @@ from app.figures.risk import (
     sums_waterfall,
     weights_area,
 )
-from app.views import _parts
+from app.views import _parts, _risk_pool, _url
 from quantbot.errors import QuantBotError
-from sweeps.risk import FALLS, largest
+from sweeps.risk import FALLS, FRONTIERS, LONG_ONLY, OWN_LIMITS, largest
 
 if TYPE_CHECKING:
     from app.views.risk import Subject
     from quantbot.measures import Measure
     from sweeps.risk import RiskView
 
-KEYS = ("r.part", "r.fall")
+KEYS = ("r.part", "r.fall", "r.front")
+WEIGHTS = {
+    LONG_ONLY: "long only", "130/30": "long and short: 130/30", "150/50": "long and short: 150/50",
+    "200/100": "long and short: 200/100", OWN_LIMITS: "the run's own limits",
+}  # fmt: skip
+ALLOWED = {
+    LONG_ONLY: "from 0 to 1, sum 1, without the run's own limits",
+    **{name: f"sum 1, sum of absolute weights at most {gross:g}" for name, gross in FRONTIERS.items() if gross > 1},
+    OWN_LIMITS: "within what the run says of them, before costs and turnover",
+}
 _TIMES = 400  # of a picture through time: a screen shows no more
 _MOST_ROWS = 500
 _STILL = {"displayModeBar": False}
@@ -39,7 +48,7 @@ def show(subject: Subject, seen: RiskView, window: int, view: dict[str, str]) ->
     parts: dict[str, Callable[[], None]] = {
         "Contributions": lambda: _contributions(subject, seen),
         "Through time": lambda: _through_time(subject, seen, window),
-        "Frontier": lambda: _frontier(subject, seen),
+        "Frontier": lambda: _frontier(subject, seen, view),
         "Tail": lambda: _tail(seen),
         "Factors": lambda: _factors(seen),
         "Stress": lambda: _stress(seen),
@@ -52,6 +61,8 @@ def show(subject: Subject, seen: RiskView, window: int, view: dict[str, str]) ->
             "Drawdowns": lambda: _drawdowns(place, view),
             "Guards": lambda: _guards(subject),
         }
+    if subject.holdings.by_strategy:
+        parts["Strategies"] = lambda: _risk_pool.strategies(subject, seen)
     wanted = view.pop("r.part", "")
     if st.session_state.get("r.part") not in parts:
         st.session_state["r.part"] = wanted if wanted in parts else next(iter(parts))
@@ -123,8 +134,10 @@ def _through_time(subject: Subject, seen: RiskView, window: int) -> None:
     st.caption(fmt.plain(told))
 
 
-def _frontier(subject: Subject, seen: RiskView) -> None:
-    front, cloud = reads_risk.frontier(subject.key, seen)
+def _frontier(subject: Subject, seen: RiskView, view: dict[str, str]) -> None:
+    known = [name for name in WEIGHTS if name in FRONTIERS or seen.holdings.rules is not None]
+    which = _url.choose("Weights", known, "r.front", view, default=LONG_ONLY, text=WEIGHTS.__getitem__)
+    front, cloud = reads_risk.frontier(subject.key, seen, which)
     scenarios = seen.scenarios
     from quantbot.portfolio import cvar_of
 
@@ -136,16 +149,17 @@ def _frontier(subject: Subject, seen: RiskView) -> None:
     mean = float(scenarios.probabilities @ (scenarios.returns @ seen.weights))
     risk = seen.contributions().total
     figure = frontier_chart(
-        front, cloud, (risk, mean), alone, periods_per_year=subject.holdings.periods_per_year, beta=seen.beta, bar="bar"
-    )
+        front, cloud, (risk, mean), alone, periods_per_year=subject.holdings.periods_per_year, beta=seen.beta,
+        bar="bar", called=WEIGHTS[which].partition(":")[0],
+    )  # fmt: skip
     at_same = float(np.interp(mean, front.mean, front.cvar)) if front.mean[0] <= mean <= front.mean[-1] else None
     st.plotly_chart(
-        figure, key="r.front", config=_STILL,
+        figure, key="r.front.chart", config=_STILL,
         alt=f"Frontier of mean return against CVaR; held {fmt.risk(risk)}",
     )  # fmt: skip
     told = (
         f"{len(front.points)} portfolios, each of least CVaR for its mean return, proven to"
-        f" {max(point.gap for point in front.points):.0e}; weights from 0 to 1, sum 1, without the run's own limits."
+        f" {max(point.gap for point in front.points):.0e}; weights {ALLOWED[which]}."
         f" Grey: frontiers of {len(cloud)} histories drawn again from this one, which is how far to trust it."
     )
     if at_same is not None:

@@ -16,7 +16,8 @@ from quantbot.errors import NotFoundError, QuantBotError
 
 if TYPE_CHECKING:
     from app.views._shown import Shown
-    from sweeps.risk import Holdings, RiskView
+    from sweeps.holdings import Holdings
+    from sweeps.risk import RiskView
 
 KEYS = ("run", "trial", "r.from", "r.at", "r.beta", "r.win", "r.how", *_risk_tabs.KEYS)
 CARRIED = ("s.", _url.POINT)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from quantbot.portfolio.kernels_market import Market, Tape
 
 
-def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rule: np.void) -> dict[str, Floats]:
+def profit_by_strategy(
+    market: Market, targets: Targets, tape: Tape, rule: np.void, units: Floats | None = None
+) -> dict[str, Floats]:
     """Return each strategy's profit after costs in each bar, shape (n_bars,).
 
     At a bar's fills each strategy is given the units that its part of the targets asks for, scaled down together where
@@ -21,6 +23,11 @@ def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rule: np.vo
     what they ask for. Between fills their shares stay. A strategy earns what its units earn, hands over units to
     another at the market price, and pays of an asset's trading costs as much as its units changed, of borrowing and
     funding as much as it holds. Together they earn the change of equity less interest, to rounding.
+
+    Parameters
+    ----------
+    units
+        Shape (n_strategies, n_bars, n_assets), or None: gets the units of each at every close.
     """
     assert targets.parts is not None
     n_bars, n_assets = tape.units.shape
@@ -62,6 +69,8 @@ def profit_by_strategy(market: Market, targets: Targets, tape: Tape, rule: np.vo
         if not same_close:
             profit[t] += _carrying(market, rule, after, mark, tape.start + t)
         held, last = after, mark
+        if units is not None:
+            units[:, t] = held
     return dict(zip(targets.strategies, np.ascontiguousarray(profit.T), strict=True))
 
 

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from quantbot.bars.alike import alike
 from quantbot.blas import one_blas_thread
-from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
+from quantbot.engine import Job, Points, Replay, Rows, Tables, TrialStatus
 from quantbot.errors import InputError, ParameterError
 from quantbot.market import BAR_FIELDS, PANEL_FIELDS, Floats, Instrument, Panel
 from quantbot.measures import Measure
-from quantbot.parameters import Parameter, Table, Value, nearest
+from quantbot.parameters import Parameter, RowValue, Table, Value, nearest
 from quantbot.portfolio import rows as row_measures
 from quantbot.portfolio.account import account_returns, memory_bytes, run_accounts
 from quantbot.portfolio.chains import MEASURES, Chain, History, make_chain
 from quantbot.portfolio.given import GivenScenarios
-from quantbot.portfolio.sections import CHAIN, GIVEN, SECTIONS, TABLES, defaults
+from quantbot.portfolio.pooled import Pooled, field_of, is_own, strategies
+from quantbot.portfolio.sections import CHAIN, GIVEN, SECTIONS, STRATEGIES, TABLES, defaults
 from quantbot.portfolio.targets import Targets
 from quantbot.risk.scenarios import SCENARIOS
 
@@ -36,7 +37,7 @@ WARM_NS, COLD_NS, SECANTS_NS, DRAWN_NS = 0.13e6, 0.56e6, 3.3e6, 1.7e6
 _BARS_OF = {"week_end": 5, "month_end": 21, "quarter_end": 63, "year_end": 252}  # of daily bars
 PROBE_BARS, PROBE_CHAINS, PROBE_POINTS = 1_000, 3, 64
 
-Groups = list[tuple[NDArray[np.intp], Chain]]
+Groups = list[tuple[NDArray[np.intp], Chain | Pooled]]
 
 
 class PortfolioEngine:
@@ -59,10 +60,16 @@ class PortfolioEngine:
         close = np.stack([100.0 + (steps * k) % 7 for k in (1, 2, 3)], axis=1).astype(np.float64)
         instruments = tuple(Instrument(name) for name in assets)
         panel = Panel(instruments, steps, close, close, close, close, close, 252.0)
-        settings = dict(job.settings) | {"scenarios.window": 20, "rebalance.calendar": "bars", "rebalance.every": 10}
-        settings |= {"rebalance.offset": 0, "optimise.lookback": 5, "scenarios.n_scenarios": 20}
+        small: dict[str, Value] = {"scenarios.window": 20, "rebalance.calendar": "bars", "rebalance.every": 10}
+        small |= {"rebalance.offset": 0, "optimise.lookback": 5, "scenarios.n_scenarios": 20}
+        settings = {name: value for name, value in job.settings.items() if not is_own(name)} | small
+        pool: dict[str, dict[str, RowValue]] = {
+            name: {"allocation": share, **{field: own[field] for field in CHAIN if field not in small}}
+            for name, (share, own) in strategies({**_DEFAULTS, **job.settings}, job.tables).items()
+        }
+        tables: Tables = {STRATEGIES: pool} if pool else {}
         given = GivenScenarios.of(assets, history_of(panel).returns[1:21])
-        self.run(replace(job, settings=settings, tables={}, given=given), panel, (0, len(panel)), Points(1))
+        self.run(replace(job, settings=settings, tables=tables, given=given), panel, (0, len(panel)), Points(1))
 
     def run(self, job: Job, data: Panel, window: tuple[int, int], points: Points) -> Rows:
         """Run every point over bars `window[0] <= t < window[1]` of `data`, in cash at its start.
@@ -117,9 +124,15 @@ class PortfolioEngine:
 
     def family(self, settings: Mapping[str, Value], points: Points) -> str:
         """Return what trials are counted under: "portfolio/min_cvar"; of several methods all their names."""
-        column = points.columns.get("optimise.method")
-        methods = [str(settings["optimise.method"])] if column is None else np.unique(column).tolist()
-        return f"{self.name}/{'+'.join(methods)}"
+        pooled = [
+            name.removesuffix(".allocation") for name in settings if is_own(name) and name.endswith(".allocation")
+        ]
+        methods: set[str] = set()
+        for name in [f"{strategy}.optimise.method" for strategy in pooled] or ["optimise.method"]:
+            own = name if name in settings else "optimise.method"
+            column = points.columns.get(own)
+            methods |= {str(settings[own])} if column is None else set(np.unique(column).tolist())
+        return f"{self.name}/{'+'.join(sorted(methods))}"
 
     def sources(self) -> Mapping[str, str]:
         """Return the versions of the libraries behind fallbacks and scenarios."""
@@ -139,9 +152,9 @@ class PortfolioEngine:
         """Return the points at which another chain begins: mates that stand side by side share a block."""
         changed = np.zeros(len(points), dtype=bool)
         changed[:1] = True
-        for name in CHAIN:
-            if (column := points.columns.get(name)) is not None:
-                changed[1:] |= column[1:] != column[:-1]
+        for name in _of_chains(points):
+            column = points.columns[name]
+            changed[1:] |= column[1:] != column[:-1]
         return np.flatnonzero(changed)
 
     def probe(self, job: Job, data: Panel, points: Points) -> tuple[Panel, tuple[int, int], Points]:
@@ -151,22 +164,41 @@ class PortfolioEngine:
         ends = np.append(begins, len(points))
         parts = [np.arange(at, min(ends[np.searchsorted(begins, at) + 1], at + PROBE_POINTS)) for at in chosen]
         few = points.take(np.concatenate(parts))
-        windows = few.columns.get("scenarios.window", [job.settings["scenarios.window"]])
+        windows = [value for name, value in job.settings.items() if name.endswith("scenarios.window")]
+        windows += [column.max() for name, column in few.columns.items() if name.endswith("scenarios.window")]
         part = last_bars(data, PROBE_BARS + 1 + int(max(windows)))
         return part, (max(len(part) - PROBE_BARS, 0), len(part)), few
 
     def nominal_ns(self, job: Job, points: Points) -> float:
         """Return the account's nanoseconds, and those of a chain of its own for each trial."""
         rows = np.unique(np.linspace(0, max(len(points) - 1, 0), 64).astype(np.int64))
-        each = [_chain_ns({**_DEFAULTS, **job.settings, **(points.point(row) if len(points) else {})}) for row in rows]
+        said = ({**_DEFAULTS, **job.settings, **(points.point(row) if len(points) else {})} for row in rows)
+        each = [
+            sum(_chain_ns(own) for _, own in strategies(one, job.tables).values()) if job.tables.get(STRATEGIES)
+            else _chain_ns(one)
+            for one in said
+        ]  # fmt: skip
         return ACCOUNT_NS * max(len(job.assets), 1) + float(np.mean(each))
 
     # -- chains -------------------------------------------------------------------------------------------------
 
     def chain(
         self, job: Job, data: Panel, window: tuple[int, int], settings: Mapping[str, Value], *, most: int | None = None
+    ) -> Chain | Pooled:
+        """Return what a point's settings decide: a chain, or one of each of the strategies on its pool."""
+        if not job.tables.get(STRATEGIES):
+            return self._chain(job, data, window, settings, most)
+        return Pooled(
+            {
+                name: (self._chain(job, data, window, own, most), share, own)
+                for name, (share, own) in strategies(settings, job.tables).items()
+            }
+        )
+
+    def _chain(
+        self, job: Job, data: Panel, window: tuple[int, int], settings: Mapping[str, Value], most: int | None
     ) -> Chain:
-        """Return the chain of a point's settings; a process remembers the last ones."""
+        """Return the chain of settings; a process remembers the last ones."""
         given = job.given.digest if job.given is not None and settings["scenarios.method"] == GIVEN else ""
         key = (window, tuple(settings[name] for name in CHAIN), repr(job.tables), given, most)
         known = _CHAINS.setdefault(data, OrderedDict())
@@ -180,13 +212,13 @@ class PortfolioEngine:
 
     def _parts(self, job: Job, data: Panel, window: tuple[int, int], points: Points) -> Iterator[Groups]:
         """Yield points with the chain that they share, some chains at a time."""
-        if unknown := [name for name in points.columns if name not in _DEFAULTS]:
+        if unknown := [name for name in points.columns if name not in _DEFAULTS and not field_of(name, job.tables)]:
             raise ParameterError(
                 f"points vary {unknown[0]!r}, which a portfolio has not{nearest(unknown[0], _DEFAULTS)}"
             )
         if not 0 <= window[0] < window[1] <= len(data):
             raise InputError(f"a window must lie within the {len(data)} bars and not be empty; was {window}")
-        columns = [points.columns[name] for name in CHAIN if name in points.columns]
+        columns = [points.columns[name] for name in _of_chains(points)]
         groups = alike(columns) if columns and len(points) else [np.arange(len(points), dtype=np.intp)]
         part: Groups = []
         held = 0
@@ -213,6 +245,11 @@ class PortfolioEngine:
             if group not in (*known, "hold"):
                 raise ParameterError(f"no measure group {group!r}; there are {', '.join(known)}{nearest(group, known)}")
         return tuple(group for group in job.groups if group in row_measures.GROUPS)
+
+
+def _of_chains(points: Points) -> list[str]:
+    """Return the settings among those that vary on which weights depend."""
+    return [name for name in points.columns if name in _IN_CHAIN or is_own(name)]
 
 
 def traded(part: Groups) -> Iterator[tuple[NDArray[np.intp], Targets]]:
@@ -258,5 +295,6 @@ def history_of(data: Panel) -> History:
 
 ENGINE = PortfolioEngine()
 _DEFAULTS = defaults()
+_IN_CHAIN = frozenset(CHAIN)
 _HISTORIES: WeakKeyDictionary[Panel, History] = WeakKeyDictionary()
 _CHAINS: WeakKeyDictionary[Panel, OrderedDict[Any, Chain]] = WeakKeyDictionary()

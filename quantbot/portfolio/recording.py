@@ -57,6 +57,8 @@ class AccountPath:
     by_strategy
         For pooled targets, by strategy, shape (n_bars,): profit after costs; what is left of the change of equity is
         interest.
+    weights_by_strategy
+        For pooled targets, by strategy, shape (n_bars, n_assets): what of `weights` is its; they sum to them.
     """
 
     ts_end_ns: NDArray[np.int64]
@@ -72,6 +74,7 @@ class AccountPath:
     interventions: Mapping[str, NDArray[Any]]
     row: Mapping[str, float]
     by_strategy: Mapping[str, Floats] = field(default_factory=dict)
+    weights_by_strategy: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def replay_account(
@@ -117,11 +120,15 @@ def replay_account(
     values = np.where(tape.units != 0.0, tape.units * marks * run.market.multiplier, 0.0)
     pnl, asset_costs = _by_asset(run.market, run.rules[0], tape)
     ts_end_ns = panel.ts_end_ns[bars]
-    by_strategy = {}
+    by_strategy: dict[str, Floats] = {}
+    held: dict[str, Floats] = {}
     if targets.parts is not None:
         from quantbot.portfolio.attribution import profit_by_strategy
 
-        by_strategy = profit_by_strategy(run.market, targets, tape, run.rules[0])
+        units: Floats = np.empty((len(targets.strategies), *tape.units.shape))
+        by_strategy = profit_by_strategy(run.market, targets, tape, run.rules[0], units)
+        worth = np.where(units != 0.0, units * marks * run.market.multiplier, 0.0) / tape.equity[:, None]
+        held = dict(zip(targets.strategies, worth, strict=True))
     return AccountPath(
         ts_end_ns=ts_end_ns,
         equity=tape.equity,
@@ -136,6 +143,7 @@ def replay_account(
         interventions=_interventions(tape, ts_end_ns),
         row=row,
         by_strategy=by_strategy,
+        weights_by_strategy=held,
     )
 
 

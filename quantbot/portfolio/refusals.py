@@ -11,7 +11,8 @@ from quantbot.engine import Job, Points
 from quantbot.market import Panel
 from quantbot.parameters import nearest
 from quantbot.portfolio.chains import make_chain
-from quantbot.portfolio.sections import GIVEN, defaults
+from quantbot.portfolio.pooled import strategies
+from quantbot.portfolio.sections import GIVEN, STRATEGIES, defaults
 from quantbot.risk.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def problems(
 
 def _impossible_scenarios(job: Job, panel: Panel, points: Points) -> list[str]:
     """Refuse scenarios that are handed in and that the trials can't take, and those that nobody takes."""
-    methods = points.columns.get("scenarios.method", np.array([job.settings["scenarios.method"]]))
-    given, wanted = job.given, GIVEN in methods
+    given, wanted = job.given, GIVEN in _all_of("scenarios.method", job, points)
     if given is None:
         where = "name some in [data] scenarios, as quantbot ingest scenarios has stored them"
         return [f"scenarios.method: {GIVEN} takes scenarios that are handed in; {where}"] if wanted else []
@@ -129,14 +129,25 @@ def _impossible_tables(job: Job) -> list[str]:
     return found
 
 
+def _all_of(name: str, job: Job, points: Points) -> set[str]:
+    """Return every value that a choice has in a job: of its settings, of strategies on its pool, of its points."""
+    pooled = [f"{STRATEGIES}.{strategy}.{name}" for strategy in job.tables.get(STRATEGIES, {})]
+    said = [one for one in pooled if one in job.settings]
+    said += [name] * (len(said) < len(pooled) or not pooled)
+    values: set[str] = set()
+    for one in said:
+        column = points.columns.get(one)
+        values |= {str(job.settings[one])} if column is None else set(np.unique(column).tolist())
+    return values
+
+
 def _first_decisions(
     engine: PortfolioEngine, job: Job, panel: Panel, window: tuple[int, int], points: Points
 ) -> tuple[list[str], list[str]]:
     """Try the first decision of settings from all over."""
     from quantbot.portfolio.engine import history_of
 
-    methods = points.columns.get("scenarios.method", np.array([job.settings["scenarios.method"]]))
-    drawn = any(SCENARIOS[str(method)].draws for method in np.unique(methods))
+    drawn = any(SCENARIOS[method].draws for method in _all_of("scenarios.method", job, points))
     begins = engine.seams(job, points)
     n_looked = min(len(begins), LOOKED_AT_DRAWN if drawn else LOOKED_AT)
     chosen = begins[np.linspace(0, len(begins) - 1, n_looked).astype(np.int64)]
@@ -144,9 +155,13 @@ def _first_decisions(
     failed: dict[str, list[int]] = {}
     for row in chosen.tolist():
         settings = {**job.settings, **points.point(row)}
-        chain = make_chain(history, window, settings, job.tables, most=1, given=job.given)
-        if chain.failed:
-            failed.setdefault(chain.failed, []).append(row)
+        pooled = strategies({**defaults(), **settings}, job.tables)
+        each = [(f"strategy {name}: ", own) for name, (_, own) in pooled.items()] or [("", settings)]
+        for who, own in each:
+            chain = make_chain(history, window, own, job.tables, most=1, given=job.given)
+            if chain.failed:
+                failed.setdefault(who + chain.failed, []).append(row)
+                break
     n_failed = sum(len(rows) for rows in failed.values())
     told = [f"{why}{_at(points, rows[0])}" for why, rows in failed.items()]
     more = f"; and {len(told) - _SHOWN} more reasons" if len(told) > _SHOWN else ""

@@ -13,6 +13,7 @@ from quantbot.errors import DataError
 from quantbot.market import Floats, Panel
 from quantbot.parameters import Value
 from quantbot.portfolio.chains import Chain
+from quantbot.portfolio.pooled import Pooled
 from quantbot.portfolio.sections import defaults
 from quantbot.portfolio.targets import Targets
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from quantbot.portfolio.engine import PortfolioEngine
     from quantbot.portfolio.recording import AccountPath
 
+HELD_BY = "weight of "  # and a strategy: what it holds by asset, as a share of equity
 DECISIONS = ("solved", "fallback", "waiting")
 _NO_TRADES = ("entry_bar", "entry_ns", "exit_bar", "exit_ns", "n_bars", "open")
 _NO_MONEY = ("entry_price", "exit_price", "units", "pnl", "return")
@@ -33,7 +35,9 @@ def replay(
     Curves are "equity", "drawdown" (a positive fraction of the peak), "cash", "gross", "net", "exposure" (gross),
     "traded" (value of a bar's orders over equity) and each kind of cost. By asset there are "close", "weight" and
     "target" (shares of equity at each close), "units", "pnl" (before costs) and "cost". Tables are "decisions" (one a
-    row of targets) and "interventions". A portfolio has no round trips: `trades` is empty.
+    row of targets) and "interventions". A portfolio has no round trips: `trades` is empty. Of strategies on one pool
+    there are also the weights of each, by asset ("weight of calm"), a table "strategies" of their profit after costs in
+    each bar, and a column `strategy` in "decisions".
 
     Raises
     ------
@@ -48,7 +52,11 @@ def replay(
     if rows.reasons:
         raise DataError(rows.reasons[0])
     chain = engine.chain(job, data, window, settings)
-    targets = Targets(chain.bars, chain.weights[None], np.zeros(1, dtype=np.int64))
+    if isinstance(chain, Pooled):
+        targets, decisions = chain.targets, _pooled_decisions(chain, data, window)
+    else:
+        targets = Targets(chain.bars, chain.weights[None], np.zeros(1, dtype=np.int64))
+        decisions = _decisions(chain, data, window)
     path = replay_account(data, window, targets, job.settings, point)
     return Replay(
         path.ts_end_ns,
@@ -67,8 +75,13 @@ def replay(
             "units": path.units,
             "pnl": path.pnl,
             "cost": path.asset_costs,
+            **{f"{HELD_BY}{name}": values for name, values in path.weights_by_strategy.items()},
         },
-        {"decisions": _decisions(chain, data, window), "interventions": path.interventions},
+        {
+            "decisions": decisions,
+            "interventions": path.interventions,
+            **({"strategies": path.by_strategy} if path.by_strategy else {}),
+        },
     )
 
 
@@ -89,13 +102,23 @@ def _curves(path: AccountPath, cash: float) -> dict[str, Floats]:
     }
 
 
-def _targets(chain: Chain, window: tuple[int, int]) -> Floats:
+def _targets(chain: Chain | Pooled, window: tuple[int, int]) -> Floats:
     """Return the targets in force at each close, shape (n_bars, n_assets); 0 before the first, kept ones carried on."""
     found = np.zeros((window[1] - window[0], chain.weights.shape[1]))
     for bar, row in zip((chain.bars - window[0]).tolist(), chain.weights, strict=True):
         if not np.isnan(row).any():
             found[bar:] = row
     return found
+
+
+def _pooled_decisions(chain: Pooled, data: Panel, window: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """Return the decisions of all strategies, in the order of time."""
+    each = {name: _decisions(own, data, window) for name, (own, _, _) in chain.parts.items()}
+    order = np.argsort(np.concatenate([own["bar"] for own in each.values()]), kind="stable")
+    names = np.repeat(np.array(list(each), dtype=str), [len(own["bar"]) for own in each.values()])
+    first = next(iter(each.values()))
+    joined = {column: np.concatenate([own[column] for own in each.values()])[order] for column in first}
+    return {"bar": joined.pop("bar"), "strategy": names[order], **joined}
 
 
 def _decisions(chain: Chain, data: Panel, window: tuple[int, int]) -> dict[str, NDArray[Any]]:

@@ -23,6 +23,7 @@ When there is no answer
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from quantbot.parameters import Parameter, Table, Value, choice, integer, number
 from quantbot.portfolio.allocation import ALLOCATORS
@@ -81,7 +82,9 @@ SECTIONS: Mapping[str, tuple[Parameter, ...]] = {
     "execution": ACCOUNT,
     "guards": GUARDS,
     "stress": (),
+    "pool": (),
 }
+STRATEGIES = "pool.strategies"
 # Settings on which a chain of optimisations depends; points that differ in others alone share its weights.
 CHAIN: tuple[str, ...] = tuple(
     f"{section}.{parameter.name}"
@@ -105,6 +108,21 @@ TABLES: Mapping[str, Table] = {
     ),
     "constraints.assets": Table(
         "assets", "asset", CONSTRAINTS[:2], doc="Limits of single assets, in place of those of all."
+    ),
+    STRATEGIES: Table(
+        "strategies",
+        "name",
+        (
+            number("allocation", 1.0, 0.0, 100.0, "Share of the equity that the strategy is given."),
+            *(
+                replace(parameter, name=f"{section}.{parameter.name}")
+                for section in ("scenarios", "optimise", "constraints", "rebalance")
+                for parameter in SECTIONS[section]
+            ),
+        ),
+        doc="Strategies that trade together on one pool of cash: the settings of each that are not the sections'.",
+        required=("allocation",),
+        varies=True,
     ),
     "stress.shocks": Table(
         "shocks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,67 @@ def test_new__writes_a_sweep_over_portfolios_and_counts_it(monkeypatch: pytest.M
     spec = parse_spec(text)
     assert spec.sections["scenarios"] == {"window": 40}
     assert [metric.value for metric in app.metric if metric.label == "Trials"] == ["2"]
+
+
+POOL = """
+version = 1
+[run]
+name = "pool"
+engine = "portfolio"
+[data]
+dataset = "test/pair"
+scenarios = "mine/views"
+[scenarios]
+window = 40
+[optimise]
+method = "equal_weight"
+[stress.shocks]
+squeeze = { assets = ["AAA"], move = 0.3, others = -0.2 }
+[pool.strategies.trend]
+allocation = 0.4
+optimise = { method = "momentum", lookback = 20, share = 0.5 }
+[pool.strategies.viewed]
+allocation = 0.6
+scenarios.method = "user"
+[parameters]
+"pool.strategies.trend.allocation" = { values = [0.2, 0.4] }
+"""
+
+
+def test_pool__shows_strategies_shocks_and_scenarios_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, stored: Stored, store_of: Callable[[str], str]
+) -> None:
+    from datasets.scenarios import write_scenarios
+    from datasets.store import open_store
+    from quantbot.portfolio.given import GivenScenarios
+    from sweeps.executors import serial
+    from sweeps.run import drive
+    from sweeps.submission import submit
+
+    url = store_of(stored[0])
+    root = open_store(url)
+    draws = 0.02 * np.random.default_rng(4).standard_normal((50, 2))
+    write_scenarios(root, "mine/views", GivenScenarios.of(("AAA", "BBB"), draws))
+    identity = submit(parse_spec(POOL), root)
+    with serial() as executor:
+        assert drive(root, identity, executor).n_failed == 0
+
+    app = launch(monkeypatch, url, "risk", run=identity, trial="1", **{"r.part": "Strategies", "r.how": "user"})
+    table = next(one.value for one in app.dataframe if "strategy" in one.value.columns)
+    assert table["strategy"].tolist() == ["trend", "viewed"]
+    assert "sum to the change of equity" in words(app)
+    assert "50 scenarios" in words(app).replace("\u00a0", " ")
+    app.button_group(key="r.part").set_value("Stress").run()
+    assert "Shocks of the spec's own" in words(app)
+    app.button_group(key="r.part").set_value("Frontier").run()
+    app.selectbox(key="r.front").set_value("130/30").run()
+    assert not app.exception
+    assert not app.error, app.error[0].value
+    assert app.query_params["r.front"] == "130/30"
+    assert "sum of absolute weights at most 1.6" in words(app)
+
+    sides = {f"k.{letter}": f"{identity[:12]}.{trial}" for letter, trial in (("a", 0), ("b", 1))}
+    compared = launch(monkeypatch, url, "compare", **sides)
+    table = next(one.value for one in compared.dataframe if "strategy" in one.value.columns)
+    assert table["strategy"].tolist() == ["trend", "viewed"]
+    assert float(table["difference"][0].replace(",", "")) != 0

@@ -14,9 +14,10 @@ from datasets.store import Store, open_store
 from quantbot.errors import SpecError
 from sweeps.attribution import profit
 from sweeps.executors import serial
+from sweeps.holdings import holdings_of
 from sweeps.plan import Plan, make_plan
 from sweeps.results import Run, open_run
-from sweeps.risk import holdings_of, risk_view
+from sweeps.risk import risk_view
 from sweeps.run import drive
 from sweeps.spec import parse_spec
 from sweeps.submission import submit

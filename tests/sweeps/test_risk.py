@@ -14,9 +14,10 @@ from quantbot.errors import InputError
 from quantbot.market import Bars, Instrument
 from sweeps.attribution import drawdowns, explain, guard_effects, profit, without_guards
 from sweeps.executors import serial
+from sweeps.holdings import Holdings, holdings_from, holdings_of
 from sweeps.plan import make_plan
 from sweeps.results import Run, open_run
-from sweeps.risk import Holdings, holdings_from, holdings_of, largest, returns_between, risk_view, through_time
+from sweeps.risk import largest, returns_between, risk_view, through_time
 from sweeps.run import drive
 from sweeps.spec import parse_spec
 from sweeps.submission import submit
