@@ -63,8 +63,8 @@ def send(st: Any, o: int, kind: int, ts: int) -> None:
 
 
 @inner
-def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) -> None:
-    """Send a new order, cut to what the position limit leaves room for."""
+def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) -> bool:
+    """Send a new order, cut to what the position limit leaves room for; return whether there is one."""
     agent = agent_at(st, a)
     first = a * st.n_slots
     free = -1
@@ -78,14 +78,14 @@ def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) 
             agent.n_clipped += 1
             lots = room
         if lots <= 0:
-            return
+            return False
     for o in range(first, first + st.n_slots):
         if order_at(st, o).local == FREE:
             free = o
             break
     if free < 0:
         agent.n_full += 1
-        return
+        return False
     order = order_at(st, free)
     order.tick = tick
     order.lots = lots
@@ -101,6 +101,64 @@ def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) 
     order.placed_ns = ts
     agent.n_orders += 1
     send(st, free, NEW, ts)
+    return True
+
+
+@inlined
+def lots_wanted(want: int, start: int, n_levels: int, order: Any) -> Any:
+    """Return (lots, levels): the most lots that are wanted at an order's tick, and a bit for each such level."""
+    if n_levels == 1:  # most strategies: no loop
+        same = whole(want, start) == order.tick
+        return (whole(want, start + 1), 1) if same else (0, 0)
+    lots, levels = 0, 0
+    for i in range(n_levels):
+        if whole(want, start + i) == order.tick:
+            lots = max(lots, whole(want, start + n_levels + i))
+            levels |= 1 << i
+    return lots, levels
+
+
+@inlined
+def same_wants(wants: int, want: int, n: int) -> Any:
+    """Return whether an agent wants what it wanted before."""
+    if n == 4:
+        return (
+            (whole(wants, 0) ^ whole(want, 0)) | (whole(wants, 1) ^ whole(want, 1))
+            | (whole(wants, 2) ^ whole(want, 2)) | (whole(wants, 3) ^ whole(want, 3))
+        ) == 0  # fmt: skip
+    for i in range(n):
+        if whole(wants, i) != whole(want, i):
+            return False
+    return True
+
+
+@inner
+def kill(st: Any, agent: Any, a: int, ts: int) -> None:
+    """Close the position of an agent that has lost too much, and let it trade no more."""
+    mid2 = whole(st.at_view, 3) + whole(st.at_view, 4)
+    if 0.5 * (2 * agent.known_cash + agent.known_position * mid2) <= -agent.kill_at:
+        agent.killed = 1
+        agent.quiet = 0
+        if agent.known_position != 0:
+            side = -1 if agent.known_position > 0 else 1
+            limit, agent.limit_lots = agent.limit_lots, 0
+            place(st, a, side, MARKET, 0, abs(agent.known_position), ts)
+            agent.limit_lots = limit
+
+
+@inner
+def show_open(st: Any, a: int) -> None:
+    """Write the lots that agent `a` has on their way or open into `view`."""
+    buying, selling = 0, 0
+    for o in range(a * st.n_slots, (a + 1) * st.n_slots):
+        order = order_at(st, o)
+        if order.local != FREE:
+            if order.side > 0:
+                buying += order.known
+            else:
+                selling += order.known
+    put(st.at_view, 15, buying)
+    put(st.at_view, 16, selling)
 
 
 @inner
@@ -114,94 +172,71 @@ def ask(st: Any, a: int, ts: int) -> None:
     if agent.tail > 0:
         hear(st, a, ts)
     agent.n_wakes += 1
-    n_levels, first, stop = st.n_levels, a * st.n_slots, (a + 1) * st.n_slots
-    n_want, view, want = 4 * n_levels + 2, st.at_view, st.at_want
-    wants = st.at_wants + 8 * n_want * a
-    for i in range(n_want):
-        put(want, i, 0)
-    if agent.arrival2 == 0.0 and whole(view, 3) > NO_BID and whole(view, 4) < NO_ASK:
-        agent.arrival2 = whole(view, 3) + whole(view, 4)
-    if agent.killed == 0 and agent.kill_at > 0.0 and whole(view, 3) > NO_BID and whole(view, 4) < NO_ASK:
-        equity2 = 2 * agent.known_cash + agent.known_position * (whole(view, 3) + whole(view, 4))
-        if 0.5 * equity2 <= -agent.kill_at:
-            agent.killed = 1
-            agent.quiet = 0
-            if agent.known_position != 0:
-                side = -1 if agent.known_position > 0 else 1
-                limit, agent.limit_lots = agent.limit_lots, 0
-                place(st, a, side, MARKET, 0, abs(agent.known_position), ts)
-                agent.limit_lots = limit
+    n_levels, view, want = st.n_levels, st.at_view, st.at_want
+    n = 4 * n_levels
+    if whole(view, 3) > NO_BID and whole(view, 4) < NO_ASK:
+        if agent.arrival2 == 0.0:
+            agent.arrival2 = whole(view, 3) + whole(view, 4)
+        if agent.kill_at > 0.0 and agent.killed == 0:
+            kill(st, agent, a, ts)
     if agent.killed == 0:
         put(view, 14, agent.known_position)
         if st.wants_open:
-            buying, selling = 0, 0
-            for o in range(first, stop):
-                if order_at(st, o).local != FREE:
-                    if order_at(st, o).side > 0:
-                        buying += order_at(st, o).known
-                    else:
-                        selling += order_at(st, o).known
-            put(view, 15, buying)
-            put(view, 16, selling)
+            show_open(st, a)
         decide_at(
             st.at_decide, view, st.at_parameters + 8 * a * st.n_parameters, st.at_memory + 8 * a * st.n_memory, want
         )
-    took = whole(want, 4 * n_levels + 1)
-    if agent.quiet and took == 0:
-        same = True
-        for i in range(4 * n_levels):
-            same &= whole(wants, i) == whole(want, i)
-        if same:
-            return
-    for i in range(4 * n_levels):
+    wants = st.at_wants + 8 * st.n_wants * a
+    took = whole(want, n + 1)
+    if not (agent.quiet and took == 0 and same_wants(wants, want, n)):
+        agent.quiet = bring_about(st, agent, a, want, ts)
+    for i in range(n + 2):
         put(wants, i, whole(want, i))
-    quiet = True
-    left = agent.n_used
-    for o in range(first, stop):
-        if left == 0:
-            break
+        put(want, i, 0)
+
+
+@inner
+def bring_about(st: Any, agent: Any, a: int, want: int, ts: int) -> int:
+    """Send what brings the orders of agent `a` to what it wants; return 1 if that is nothing."""
+    n_levels, first = st.n_levels, a * st.n_slots
+    quiet = 1
+    had_buys, had_sells = 0, 0  # a bit for each level at whose tick there is an order
+    left, o = agent.n_used, first
+    while left > 0:
         order = order_at(st, o)
-        if order.local == FREE:
-            continue
-        left -= 1
-        start = 0 if order.side > 0 else 2 * n_levels
-        lots = 0
-        for i in range(start, start + n_levels):
-            if whole(want, i) == order.tick:
-                lots = max(lots, whole(want, i + n_levels))
-        if order.local != LIVE:
-            quiet = False
-        elif lots == 0 or order.kind == MARKET:
-            order.local = ASKED
-            agent.n_cancels += 1
-            quiet = False
-            send(st, o, CANCEL, ts)
-        elif lots < order.known:
-            order.local = ASKED
-            order.want = order.lots - order.known + lots
-            agent.n_modifies += 1
-            quiet = False
-            send(st, o, MODIFY, ts)
+        if order.local != FREE:
+            left -= 1
+            lots, levels = lots_wanted(want, 0 if order.side > 0 else 2 * n_levels, n_levels, order)
+            if order.side > 0:
+                had_buys |= levels
+            else:
+                had_sells |= levels
+            if order.local != LIVE:
+                quiet = 0
+            elif lots == 0 or order.kind == MARKET:
+                order.local = ASKED
+                agent.n_cancels += 1
+                quiet = 0
+                send(st, o, CANCEL, ts)
+            elif lots < order.known:
+                order.local = ASKED
+                put(st.at_asked, o, order.lots - order.known + lots)
+                agent.n_modifies += 1
+                quiet = 0
+                send(st, o, MODIFY, ts)
+        o += 1
     for half in range(2):
-        side = 1 - 2 * half
-        for i in range(2 * half * n_levels, (2 * half + 1) * n_levels):
-            if whole(want, i + n_levels) <= 0:
-                continue
-            there = False
-            left = agent.n_used
-            for o in range(first, stop):
-                if left == 0 or there:
-                    break
-                order = order_at(st, o)
-                if order.local != FREE:
-                    left -= 1
-                    there = order.side == side and order.tick == whole(want, i)
-            if not there:
-                quiet = False
-                place(st, a, side, st.quote_kind, whole(want, i), whole(want, i + n_levels), ts)
+        had, start = (had_buys, 0) if half == 0 else (had_sells, 2 * n_levels)
+        for i in range(n_levels):
+            lots = whole(want, start + n_levels + i)
+            if lots > 0 and (had >> i) & 1 == 0:
+                quiet = 0
+                tick = whole(want, start + i)
+                if place(st, a, 1 - 2 * half, st.quote_kind, tick, lots, ts):
+                    for j in range(i + 1, n_levels):
+                        had |= int(whole(want, start + j) == tick) << j
+    took = whole(want, 4 * n_levels + 1)
     if took != 0:
-        quiet = False
-        tick = whole(want, 4 * n_levels)
-        side = 1 if took > 0 else -1
-        place(st, a, side, st.take_kind, tick, abs(took), ts)
-    agent.quiet = 1 if quiet else 0
+        quiet = 0
+        place(st, a, 1 if took > 0 else -1, st.take_kind, whole(want, 4 * n_levels), abs(took), ts)
+    return quiet

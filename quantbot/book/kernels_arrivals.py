@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from quantbot.book.kernels_fills import CONSTANT, answer, delay, fill
-from quantbot.book.kernels_memory import agent_at, order_at, ours, sizes, taken_note
+from quantbot.book.kernels_memory import agent_at, order_at, ours, sizes, taken_note, whole
 from quantbot.book.kernels_queue import join, leave
 from quantbot.book.layout import NO_ASK, NO_BID, NOTES, Answer, Message, OrderKind, Reason
 from quantbot.kernels import inner
@@ -164,15 +164,15 @@ def arrive(st: Any, o: int, kind: int, ts: int) -> None:
         leave(st, o)
         answer(st, o, CANCELLED, 0, 0, ts)
     else:
-        had = order.lots - order.leaves
-        lots = max(order.want - had, 0)
+        had, asked = order.lots - order.leaves, whole(st.at_asked, o)
+        lots = max(asked - had, 0)
         if lots == 0:
             agent.n_resting -= 1
             leave(st, o)
             answer(st, o, CANCELLED, 0, 0, ts)
             return
         grows = lots > order.leaves
-        order.lots = order.want
+        order.lots = asked
         order.leaves = lots
         if grows:
             leave(st, o)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from enum import IntEnum, IntFlag
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 NO_BID, NO_ASK = -(2**62), 2**62  # ticks of a side without a level
 NEVER = 2**63 - 1  # a time that does not come
+LINE = 64  # bytes of a line of memory
 NOTES = 16  # levels that an agent's taking is remembered at
 
 
@@ -115,34 +118,41 @@ OURS = np.dtype(
     align=True,
 )
 
-# What a wake-up, an arrival and an answer touch stands first, so that it shares a few lines of memory.
-AGENT = np.dtype(
-    [(name, I64) for name in (
-        "head", "tail", "n_wakes", "quiet", "killed", "known_position", "n_used", "n_orders", "n_cancels",
-        "entry_last", "answer_last", "entry_ns", "answer_ns", "limit_lots", "n_resting", "resting_orders",
-        "open_orders_ns", "known_cash", "trace",
-    )]
-    + [("arrival2", F64), ("kill_at", F64), ("latency", I32), ("queue", I32), ("table", I32), ("entry_hint", I32),
-       ("answer_hint", I32), ("dead", I32)]
+
+def _whole_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
+    """Return a record of these fields that fills an odd number of lines: so that many don't share a cache's sets."""
+    room = (LINE - np.dtype(fields, align=True).itemsize) % (2 * LINE) // 8
+    return np.dtype([*fields, *((f"room_{i}", I64) for i in range(room))], align=True)
+
+
+# What a wake-up, an arrival and an answer touch stands in the first two lines of memory, what a fill touches in the next.
+AGENT = _whole_lines(
+    [(name, I32) for name in ("head", "tail", "n_used", "quiet", "latency", "queue", "killed", "n_resting")]
     + [(name, I64) for name in (
-        "position", "cash", "maker_value", "taker_value", "maker_lots", "taker_lots", "n_maker", "n_taker",
-        "n_modifies", "n_rejected", "n_full", "n_clipped", "merged", "draws", "stamp", "taken", "spread_sum2",
-        "queue_ns", "abs_position_max", "n_through", "n_queue", "n_cross", "filled_orders",
+        "known_position", "entry_ns", "answer_ns", "entry_last", "answer_last", "n_wakes", "n_orders", "n_cancels",
+        "trace", "limit_lots",
     )]
-    + [("key", U64)]
+    + [("arrival2", F64), ("kill_at", F64)]
+    + [(name, I64) for name in (
+        "resting_orders", "open_orders_ns", "known_cash", "position", "cash", "maker_value", "maker_lots", "n_maker",
+        "spread_sum2", "queue_ns", "abs_position_max", "n_through", "n_queue", "n_cross", "filled_orders", "stamp",
+        "taken", "taker_value", "taker_lots", "n_taker", "n_modifies", "n_rejected", "n_full", "n_clipped", "merged",
+        "draws",
+    )]
+    + [("table", I32), ("entry_hint", I32), ("answer_hint", I32), ("dead", I32), ("key", U64)]
     + [(name, F64) for name in (
         "maker_bps", "taker_bps", "maker_lot_fee", "taker_lot_fee", "trade_fee", "capital", "equity", "peak",
         "drawdown", "sum_r", "sum_r2", "sum_down2", "sum_abs_position", "sum_position", "sum_pos2",
         "tiers", "tier_at", "tier_maker_bps", "tier_taker_bps", "tier2_at", "tier2_maker_bps", "tier2_taker_bps",
         "tier_saved", "impact", "impact_cost",
-    )],
-    align=True,
+    )]
 )  # fmt: skip
 
+# One line of memory: what a modify asks for stands elsewhere.
 ORDER = np.dtype(
-    [("tick", I64), ("leaves", I64), ("known", I64), ("placed_ns", I64),
+    [("tick", I64), ("leaves", I64), ("known", I64), ("placed_ns", I64), ("lots", I64),
      ("cohort", I32), ("next", I32), ("prev", I32), ("agent", I32),
-     ("side", I8), ("kind", I8), ("local", I8), ("resting", I8), ("touched", I8), ("lots", I64), ("want", I64)],
+     ("side", I8), ("kind", I8), ("local", I8), ("resting", I8), ("touched", I8)],
     align=True,
 )  # fmt: skip
 
@@ -203,12 +213,20 @@ STATE = np.dtype(
         "at_orders", "at_cohorts", "at_answers", "at_heap", "at_timers", "at_groups", "at_feeds", "at_models",
         "at_fills", "at_taken", "at_rows", "at_starts", "at_table", "at_resolved", "at_horizons", "at_marked",
         "at_marks", "at_curve", "at_mids", "n_mids", "at_positions", "at_view", "at_parameters", "at_memory",
-        "at_wants", "at_want",
+        "at_wants", "at_want", "at_asked",
         "at_members", "at_feed_of", "at_decide", "n_fill_rows", "n_half", "n_groups", "n_feeds", "n_table",
-        "n_curve", "n_positions", "ahead", "next_look", "look_free", "n_looks_free", "at_looks", "at_look_timers",
+        "n_curve", "n_positions", "n_wants", "ahead", "next_look", "look_free", "n_looks_free", "at_looks", "at_look_timers",
     )] + [("unit", F64), ("lot_size", F64), (f"layout_{_DIGEST}", I64)],
     align=True,
 )  # fmt: skip
+
+
+def in_lines(n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `n` zeros that begin with a line of memory."""
+    raw = np.zeros(n * dtype.itemsize + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + n * dtype.itemsize].view(dtype)
+
 
 # What a decision is given, by name, in the order in which a kernel lays it out (int64).
 VIEW = (

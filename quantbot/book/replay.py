@@ -140,11 +140,12 @@ class BookReplay:
         self.feeds = np.zeros(feeds.shape[0], layout.FEED)
         self.feeds["extra"] = feeds
         self.feed_levels = np.zeros((feeds.shape[0], ticks[1]), layout.SIZES)
-        self.agents = np.zeros(n, layout.AGENT)
-        self.orders = np.zeros(n * n_slots, layout.ORDER)
-        self.cohorts = np.zeros(n * n_slots + 1, layout.COHORT)
+        self.agents = layout.in_lines(n, layout.AGENT)
+        self.orders = layout.in_lines(n * n_slots, layout.ORDER)
+        self.asked = np.zeros(n * n_slots, np.int64)
+        self.cohorts = layout.in_lines(n * n_slots + 1, layout.COHORT)
         self.cohorts["next"] = np.arange(1, n * n_slots + 2)
-        self.answers = np.zeros(n * n_slots * ANSWERS_PER_ORDER, layout.ANSWER)
+        self.answers = layout.in_lines(n * _n_answers(n_slots), layout.ANSWER)
         waking = ANSWERS_PER_ORDER if strategy.wake & layout.Wake.ANSWER else 0
         self.heap = np.zeros(2 << (n * n_slots * (2 + waking) + 8).bit_length(), layout.MESSAGE)
         self.taken = np.zeros(n * layout.NOTES, layout.TAKEN)
@@ -169,9 +170,11 @@ class BookReplay:
         self.view = np.zeros(layout.N_VIEW, np.int64)
         self.view[1:3] = start_ns, stop_ns
         prices = np.broadcast_to([getattr(instrument, name) for name in PRICES], (n, len(PRICES)))
-        self.parameters = np.ascontiguousarray(np.hstack([agents.parameters, prices]))
+        given = np.hstack([agents.parameters, prices])
+        self.parameters = _rows_in_lines(n, given.shape[1], np.dtype(np.float64))
+        self.parameters[:, : given.shape[1]] = given
         self.memory = np.zeros((n, max(strategy.n_memory, 1)))
-        self.wants = np.zeros((n, 4 * levels + 2), np.int64)
+        self.wants = _rows_in_lines(n, 4 * levels + 2, np.dtype(np.int64))
         self.want = np.zeros(4 * levels + 2, np.int64)
         self._set_state(agents, exchange, start_ns, stop_ns, ticks, sample_ns, n_slots)
         self._set_agents(agents, feeds, start_ns)
@@ -185,7 +188,7 @@ class BookReplay:
         for name in (
             "sizes", "ours", "agents", "orders", "cohorts", "answers", "heap", "timers", "look_timers", "looks",
             "groups", "feeds", "models", "fills", "taken", "rows", "starts", "table", "resolved", "horizons", "marked",
-            "marks", "curve", "mids", "positions", "view", "parameters", "memory", "wants", "want", "members",
+            "marks", "curve", "mids", "positions", "view", "parameters", "memory", "wants", "want", "asked", "members",
             "feed_of",
         ):  # fmt: skip
             st[f"at_{name}"] = getattr(self, name).ctypes.data
@@ -226,8 +229,9 @@ class BookReplay:
         st["hft_fifo"], st["recover_ns"] = exchange.hftbacktest_fifo, exchange.recover_ns
         strategy = self.strategy
         st["wake"], st["n_levels"], st["n_slots"] = int(strategy.wake), strategy.levels, n_slots
-        st["n_answers"] = n_slots * ANSWERS_PER_ORDER
+        st["n_answers"] = _n_answers(n_slots)
         st["n_agents"], st["n_parameters"] = self.n_agents, self.parameters.shape[1]
+        st["n_wants"] = self.wants.shape[1]
         st["n_memory"], st["depth_levels"] = self.memory.shape[1], strategy.depth_levels
         st["wants_open"] = bool({"open_buy_lots", "open_sell_lots"} & set(strategy.arguments))
         trades = {"trade_ticks", "trade_side", "volume_lots", "buy_volume_lots", "sell_volume_lots"}
@@ -400,3 +404,14 @@ class BookReplay:
             st["n_fills"] = n = n - done
         if 2 * n > self.fills.shape[0]:
             self.fills = np.concatenate([self.fills, np.zeros_like(self.fills)])
+
+
+def _n_answers(n_slots: int) -> int:
+    """Return how many answers an agent has room for: an odd number of lines of memory."""
+    return n_slots * ANSWERS_PER_ORDER + 2 + (n_slots * ANSWERS_PER_ORDER) % 4
+
+
+def _rows_in_lines(n: int, n_columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros of at least so many columns, each row beginning with a line of memory."""
+    n_columns += -n_columns % (layout.LINE // dtype.itemsize)
+    return layout.in_lines(n * n_columns, dtype).reshape(n, n_columns)
