@@ -7,11 +7,11 @@ from typing import Any
 from quantbot.book.kernels_fills import CONSTANT, delay
 from quantbot.book.kernels_heap import push
 from quantbot.book.kernels_memory import agent_at, answer_at, decide_at, order_at, put, whole
-from quantbot.book.layout import NO_ASK, NO_BID, Answer, Local, Message, OrderKind
+from quantbot.book.layout import NEVER, NO_ASK, NO_BID, Answer, Local, Message, OrderKind
 from quantbot.kernels import inlined, inner
 
 FREE, SENT, LIVE, ASKED = int(Local.FREE), int(Local.SENT), int(Local.LIVE), int(Local.ASKED)
-ACCEPTED, FILLED, PART = int(Answer.ACCEPTED), int(Answer.FILLED), int(Answer.PART)
+FILLED, PART = int(Answer.FILLED), int(Answer.PART)
 MODIFIED = int(Answer.MODIFIED)
 NEW, CANCEL, MODIFY = int(Message.NEW), int(Message.CANCEL), int(Message.MODIFY)
 MARKET = int(OrderKind.MARKET)
@@ -30,9 +30,7 @@ def hear(st: Any, a: int, ts: int) -> None:
         agent.quiet = 0
         order = order_at(st, told.order)
         kind = told.kind
-        if kind == ACCEPTED:
-            order.local = LIVE
-        elif kind in (FILLED, PART):
+        if kind in (FILLED, PART):
             agent.known_position += order.side * told.lots
             agent.known_cash -= order.side * told.value
             order.known -= told.lots
@@ -47,6 +45,27 @@ def hear(st: Any, a: int, ts: int) -> None:
             agent.n_used -= 1
     agent.head = 0  # the same few lines of memory again
     agent.tail = 0
+
+
+@inlined
+def learn(agent: Any, order: Any, ts: int) -> None:
+    """Let an agent take an order to be what it has been told by `ts`."""
+    if order.heard_ns <= ts:
+        order.heard_ns = NEVER
+        order.local = order.then
+        agent.n_used -= order.then == FREE
+
+
+@inner
+def look_over(st: Any, agent: Any, a: int, ts: int) -> None:
+    """Let agent `a` take every order to be what it has been told by `ts`."""
+    left, o = agent.n_used, a * st.n_slots
+    while left > 0:
+        order = order_at(st, o)
+        if order.local != FREE:
+            left -= 1
+            learn(agent, order, ts)
+        o += 1
 
 
 @inlined
@@ -88,13 +107,13 @@ def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) 
         return False
     order = order_at(st, free)
     order.tick = tick
-    order.lots = lots
     order.leaves = lots
     order.known = lots
     order.side = side
     order.kind = kind
     order.agent = a
     order.local = SENT
+    order.heard_ns = NEVER
     agent.n_used += 1
     order.resting = 0
     order.touched = 0
@@ -126,10 +145,10 @@ def same_wants(wants: int, want: int, n: int) -> Any:
             (whole(wants, 0) ^ whole(want, 0)) | (whole(wants, 1) ^ whole(want, 1))
             | (whole(wants, 2) ^ whole(want, 2)) | (whole(wants, 3) ^ whole(want, 3))
         ) == 0  # fmt: skip
+    same = True
     for i in range(n):
-        if whole(wants, i) != whole(want, i):
-            return False
-    return True
+        same &= whole(wants, i) == whole(want, i)
+    return same
 
 
 @inner
@@ -140,6 +159,7 @@ def kill(st: Any, agent: Any, a: int, ts: int) -> None:
         agent.killed = 1
         agent.quiet = 0
         if agent.known_position != 0:
+            look_over(st, agent, a, ts)
             side = -1 if agent.known_position > 0 else 1
             limit, agent.limit_lots = agent.limit_lots, 0
             place(st, a, side, MARKET, 0, abs(agent.known_position), ts)
@@ -182,6 +202,7 @@ def ask(st: Any, a: int, ts: int) -> None:
     if agent.killed == 0:
         put(view, 14, agent.known_position)
         if st.wants_open:
+            look_over(st, agent, a, ts)
             show_open(st, a)
         decide_at(
             st.at_decide, view, st.at_parameters + 8 * a * st.n_parameters, st.at_memory + 8 * a * st.n_memory, want
@@ -206,6 +227,8 @@ def bring_about(st: Any, agent: Any, a: int, want: int, ts: int) -> int:
         order = order_at(st, o)
         if order.local != FREE:
             left -= 1
+            learn(agent, order, ts)
+        if order.local != FREE:
             lots, levels = lots_wanted(want, 0 if order.side > 0 else 2 * n_levels, n_levels, order)
             if order.side > 0:
                 had_buys |= levels
@@ -220,7 +243,7 @@ def bring_about(st: Any, agent: Any, a: int, want: int, ts: int) -> int:
                 send(st, o, CANCEL, ts)
             elif lots < order.known:
                 order.local = ASKED
-                put(st.at_asked, o, order.lots - order.known + lots)
+                put(st.at_asked, o, order.known - lots)
                 agent.n_modifies += 1
                 quiet = 0
                 send(st, o, MODIFY, ts)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from quantbot.book.kernels_fills import CONSTANT, answer, delay, fill
+from quantbot.book.kernels_fills import CONSTANT, acknowledge, answer, delay, fill
 from quantbot.book.kernels_memory import agent_at, order_at, ours, sizes, taken_note, whole
 from quantbot.book.kernels_queue import join, leave
-from quantbot.book.layout import NO_ASK, NO_BID, NOTES, Answer, Message, OrderKind, Reason
+from quantbot.book.layout import NO_ASK, NO_BID, NOTES, Answer, Local, Message, OrderKind, Reason
 from quantbot.kernels import inner
 
 NEW, CANCEL = int(Message.NEW), int(Message.CANCEL)
-ACCEPTED, FILLED, PART = int(Answer.ACCEPTED), int(Answer.FILLED), int(Answer.PART)
-CANCELLED, EXPIRED, MODIFIED = int(Answer.CANCELLED), int(Answer.EXPIRED), int(Answer.MODIFIED)
+FILLED, PART = int(Answer.FILLED), int(Answer.PART)
+EXPIRED, MODIFIED = int(Answer.EXPIRED), int(Answer.MODIFIED)
+FREE, LIVE = int(Local.FREE), int(Local.LIVE)
 LIMIT, POST_ONLY, IOC = int(OrderKind.LIMIT), int(OrderKind.POST_ONLY), int(OrderKind.IOC)
 FOK, MARKET = int(OrderKind.FOK), int(OrderKind.MARKET)
 TAKEN = int(Reason.TAKEN)
@@ -121,7 +122,7 @@ def arrive_new(st: Any, o: int, ts: int) -> None:
     if st.halted or st.unreadable or (meets and order.kind == POST_ONLY) or not (inside or order.kind == MARKET):
         st.outside += not inside
         agent.n_rejected += 1
-        answer(st, o, EXPIRED, 0, 0, ts)
+        acknowledge(st, order, agent, FREE, ts)
         return
     if meets:
         if not st.partial:
@@ -131,20 +132,20 @@ def arrive_new(st: Any, o: int, ts: int) -> None:
             push_price(agent, lots, lots * best)
             return
         if order.kind != FOK or within_reach(st, order, ts) >= order.leaves:
-            cash = agent.cash
+            cash, lots = agent.cash, order.leaves
             sweep(st, o, ts)
-            push_price(agent, order.lots - order.leaves, abs(agent.cash - cash))
+            push_price(agent, lots - order.leaves, abs(agent.cash - cash))
             if order.leaves == 0:
                 return
     if order.kind >= IOC or meets:
         # What an immediate order left goes; so does the rest of a limit order, whose level our own size emptied.
-        answer(st, o, EXPIRED, 0, 0, ts)
+        acknowledge(st, order, agent, FREE, ts)
         return
     st.sequence += 1
     join(st, o, agent.queue, st.sequence)
     agent.n_resting += 1
     agent.resting_orders += 1
-    answer(st, o, ACCEPTED, 0, 0, ts)
+    acknowledge(st, order, agent, LIVE, ts)
 
 
 @inner
@@ -162,17 +163,15 @@ def arrive(st: Any, o: int, kind: int, ts: int) -> None:
         agent.n_resting -= 1
         agent.open_orders_ns += ts - order.placed_ns
         leave(st, o)
-        answer(st, o, CANCELLED, 0, 0, ts)
+        acknowledge(st, order, agent, FREE, ts)
     else:
-        had, asked = order.lots - order.leaves, whole(st.at_asked, o)
-        lots = max(asked - had, 0)
+        lots = max(order.leaves - whole(st.at_asked, o), 0)
         if lots == 0:
             agent.n_resting -= 1
             leave(st, o)
-            answer(st, o, CANCELLED, 0, 0, ts)
+            acknowledge(st, order, agent, FREE, ts)
             return
         grows = lots > order.leaves
-        order.lots = asked
         order.leaves = lots
         if grows:
             leave(st, o)

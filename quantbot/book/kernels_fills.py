@@ -10,7 +10,7 @@ from quantbot.book.kernels_heap import push
 from quantbot.book.kernels_memory import agent_at, answer_at, cohort_at, fill_at, latency_at, order_at, ours, whole
 from quantbot.book.kernels_queue import leave
 from quantbot.book.layout import Answer, Latency, Message, Reason, Wake
-from quantbot.kernels import inner
+from quantbot.kernels import inlined, inner
 
 CONSTANT, RECORDED = int(Latency.CONSTANT), int(Latency.RECORDED)
 FILLED, PART = int(Answer.FILLED), int(Answer.PART)
@@ -117,6 +117,21 @@ def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
     slot.value = value
     if st.wake & ANSWER_BIT:
         push(st, due, a, WAKE)
+
+
+@inlined
+def acknowledge(st: Any, order: Any, agent: Any, then: int, ts: int) -> None:
+    """Let an agent take an order to be live, or gone, from when it is told.
+
+    That needs no place among the answers: the agent looks at its orders anyway.
+    """
+    due = ts + (agent.answer_ns if agent.latency == CONSTANT else delay(st, agent, ts, False))
+    due = max(due, agent.answer_last)
+    agent.answer_last = due
+    order.heard_ns = due
+    order.then = then
+    if st.wake & ANSWER_BIT:
+        push(st, due, order.agent, WAKE)
 
 
 @inner

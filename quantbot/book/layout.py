@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 NO_BID, NO_ASK = -(2**62), 2**62  # ticks of a side without a level
 NEVER = 2**63 - 1  # a time that does not come
 LINE = 64  # bytes of a line of memory
+ANSWERS_PER_ORDER = 8
 NOTES = 16  # levels that an agent's taking is remembered at
 
 
@@ -125,7 +126,7 @@ def _whole_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
     return np.dtype([*fields, *((f"room_{i}", I64) for i in range(room))], align=True)
 
 
-# What a wake-up, an arrival and an answer touch stands in the first two lines of memory, what a fill touches in the next.
+# What a wake-up, an arrival and an answer touch stands in the first two lines of memory, what a fill does in the next.
 AGENT = _whole_lines(
     [(name, I32) for name in ("head", "tail", "n_used", "quiet", "latency", "queue", "killed", "n_resting")]
     + [(name, I64) for name in (
@@ -148,11 +149,12 @@ AGENT = _whole_lines(
     )]
 )  # fmt: skip
 
-# One line of memory: what a modify asks for stands elsewhere.
+# One line of memory: what a modify asks for stands elsewhere. From `heard_ns` on its agent takes it to be `then`.
 ORDER = np.dtype(
-    [("tick", I64), ("leaves", I64), ("known", I64), ("placed_ns", I64), ("lots", I64),
+    [("tick", I64), ("leaves", I64), ("known", I64), ("placed_ns", I64), ("heard_ns", I64),
      ("cohort", I32), ("next", I32), ("prev", I32), ("agent", I32),
-     ("side", I8), ("kind", I8), ("local", I8), ("resting", I8), ("touched", I8)],
+     ("side", I8), ("kind", I8), ("local", I8), ("then", I8), ("resting", I8),
+      ("touched", I8)],
     align=True,
 )  # fmt: skip
 
@@ -215,7 +217,8 @@ STATE = np.dtype(
         "at_marks", "at_curve", "at_mids", "n_mids", "at_positions", "at_view", "at_parameters", "at_memory",
         "at_wants", "at_want", "at_asked",
         "at_members", "at_feed_of", "at_decide", "n_fill_rows", "n_half", "n_groups", "n_feeds", "n_table",
-        "n_curve", "n_positions", "n_wants", "ahead", "next_look", "look_free", "n_looks_free", "at_looks", "at_look_timers",
+        "n_curve", "n_positions", "n_wants", "ahead", "next_look", "look_free", "n_looks_free",
+        "at_looks", "at_look_timers",
     )] + [("unit", F64), ("lot_size", F64), (f"layout_{_DIGEST}", I64)],
     align=True,
 )  # fmt: skip
@@ -226,6 +229,17 @@ def in_lines(n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     raw = np.zeros(n * dtype.itemsize + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + n * dtype.itemsize].view(dtype)
+
+
+def n_answers(n_slots: int) -> int:
+    """Return how many answers an agent has room for: an odd number of lines of memory."""
+    return n_slots * ANSWERS_PER_ORDER + 2 + (n_slots * ANSWERS_PER_ORDER) % 4
+
+
+def rows_in_lines(n: int, n_columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros of at least so many columns, each row beginning with a line of memory."""
+    n_columns += -n_columns % (LINE // dtype.itemsize)
+    return in_lines(n * n_columns, dtype).reshape(n, n_columns)
 
 
 # What a decision is given, by name, in the order in which a kernel lays it out (int64).

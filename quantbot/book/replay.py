@@ -16,7 +16,6 @@ from quantbot.book.strategy import PRICES, BookStrategy
 from quantbot.errors import DataError, InputError
 
 CHUNK = 1 << 13  # events between two looks at the table of the market's orders: it should fit a core's cache
-ANSWERS_PER_ORDER = 8
 
 KINDS = {"limit": OrderKind.LIMIT, "post_only": OrderKind.POST_ONLY, "ioc": OrderKind.IOC}
 KINDS |= {"fok": OrderKind.FOK, "market": OrderKind.MARKET}
@@ -145,8 +144,8 @@ class BookReplay:
         self.asked = np.zeros(n * n_slots, np.int64)
         self.cohorts = layout.in_lines(n * n_slots + 1, layout.COHORT)
         self.cohorts["next"] = np.arange(1, n * n_slots + 2)
-        self.answers = layout.in_lines(n * _n_answers(n_slots), layout.ANSWER)
-        waking = ANSWERS_PER_ORDER if strategy.wake & layout.Wake.ANSWER else 0
+        self.answers = layout.in_lines(n * layout.n_answers(n_slots), layout.ANSWER)
+        waking = layout.ANSWERS_PER_ORDER if strategy.wake & layout.Wake.ANSWER else 0
         self.heap = np.zeros(2 << (n * n_slots * (2 + waking) + 8).bit_length(), layout.MESSAGE)
         self.taken = np.zeros(n * layout.NOTES, layout.TAKEN)
         self.models = np.zeros(len(agents.models), layout.MODEL)
@@ -170,11 +169,10 @@ class BookReplay:
         self.view = np.zeros(layout.N_VIEW, np.int64)
         self.view[1:3] = start_ns, stop_ns
         prices = np.broadcast_to([getattr(instrument, name) for name in PRICES], (n, len(PRICES)))
-        given = np.hstack([agents.parameters, prices])
-        self.parameters = _rows_in_lines(n, given.shape[1], np.dtype(np.float64))
-        self.parameters[:, : given.shape[1]] = given
+        self.parameters = layout.rows_in_lines(n, agents.parameters.shape[1] + len(PRICES), np.dtype(np.float64))
+        self.parameters[:, : agents.parameters.shape[1] + len(PRICES)] = np.hstack([agents.parameters, prices])
         self.memory = np.zeros((n, max(strategy.n_memory, 1)))
-        self.wants = _rows_in_lines(n, 4 * levels + 2, np.dtype(np.int64))
+        self.wants = layout.rows_in_lines(n, 4 * levels + 2, np.dtype(np.int64))
         self.want = np.zeros(4 * levels + 2, np.int64)
         self._set_state(agents, exchange, start_ns, stop_ns, ticks, sample_ns, n_slots)
         self._set_agents(agents, feeds, start_ns)
@@ -229,7 +227,7 @@ class BookReplay:
         st["hft_fifo"], st["recover_ns"] = exchange.hftbacktest_fifo, exchange.recover_ns
         strategy = self.strategy
         st["wake"], st["n_levels"], st["n_slots"] = int(strategy.wake), strategy.levels, n_slots
-        st["n_answers"] = _n_answers(n_slots)
+        st["n_answers"] = layout.n_answers(n_slots)
         st["n_agents"], st["n_parameters"] = self.n_agents, self.parameters.shape[1]
         st["n_wants"] = self.wants.shape[1]
         st["n_memory"], st["depth_levels"] = self.memory.shape[1], strategy.depth_levels
@@ -404,14 +402,3 @@ class BookReplay:
             st["n_fills"] = n = n - done
         if 2 * n > self.fills.shape[0]:
             self.fills = np.concatenate([self.fills, np.zeros_like(self.fills)])
-
-
-def _n_answers(n_slots: int) -> int:
-    """Return how many answers an agent has room for: an odd number of lines of memory."""
-    return n_slots * ANSWERS_PER_ORDER + 2 + (n_slots * ANSWERS_PER_ORDER) % 4
-
-
-def _rows_in_lines(n: int, n_columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros of at least so many columns, each row beginning with a line of memory."""
-    n_columns += -n_columns % (layout.LINE // dtype.itemsize)
-    return layout.in_lines(n * n_columns, dtype).reshape(n, n_columns)
