@@ -34,7 +34,7 @@ def jit(kernel: F) -> F:
     No fastmath: a reordered sum would make a trial depend on the machine that ran it. Division follows numpy (x / 0 is
     infinite or NaN), so that a kernel never raises.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(kernel)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(kernel)
     dispatcher._cache = MachineCode(dispatcher.py_func)
     return cast("F", dispatcher)
 
@@ -44,12 +44,17 @@ def inner(function: F) -> F:
 
     numba would compile it again for each constant that it is given, and for each width of integer: here all are int64.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-    template = dispatcher.get_call_template
-    dispatcher.get_call_template = lambda args, kws: template(
+    return _once(_part(function))
+
+
+def _once(dispatcher: F) -> F:
+    """Give `dispatcher` one form for all constants and integers that it is called with."""
+    made: Any = dispatcher
+    template = made.get_call_template
+    made.get_call_template = lambda args, kws: template(
         tuple(map(_widened, args)), {name: _widened(kind) for name, kind in kws.items()}
     )
-    return cast("F", dispatcher)
+    return dispatcher
 
 
 def _widened(kind: Any) -> Any:
@@ -61,8 +66,7 @@ def _widened(kind: Any) -> Any:
 
 def inlined(function: F) -> F:
     """Compile `function` into each kernel that calls it, so that a lane loop around the call can be vectorised."""
-    inner = getattr(function, "py_func", function)
-    return cast("F", numba.njit(nogil=True, error_model="numpy", forceinline=True)(inner))
+    return _part(function, forceinline=True)
 
 
 def plain(kernel: F) -> F:
@@ -71,15 +75,37 @@ def plain(kernel: F) -> F:
     A kernel that hands many arrays from function to function spends most of its time, and of its compilation, on
     these counts, which are atomic. Views of arrays are fine: the caller holds the arrays while the kernel runs.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy", _nrt=False)(kernel)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, _nrt=False)(kernel)
     dispatcher._cache = MachineCode(dispatcher.py_func)
     return cast("F", dispatcher)
 
 
 def plain_inlined(function: F) -> F:
     """Compile `function` into each `plain` kernel that calls it."""
-    inner = getattr(function, "py_func", function)
-    return cast("F", numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(inner))
+    return _part(function, forceinline=True, _nrt=False)
+
+
+def _part(function: F, **options: bool) -> F:
+    """Compile `function` as far as kernels that call it need: no wrappers for Python, no machine code of its own.
+
+    Its kernel links and optimises it anyway. numba would make both for every part of every kernel, which is a third
+    of the time that compiling takes.
+    """
+    made = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    dispatcher = made(getattr(function, "py_func", function))
+
+    def customize(flags: Any) -> Any:
+        flags.no_compile = True
+        return flags
+
+    def add_overload(result: CompileResult) -> None:
+        key = object()  # by which the lowering of a caller finds it; an address of machine code otherwise
+        result.target_context.insert_user_function(key, result.fndesc, [result.library])
+        dispatcher.overloads[tuple(result.signature.args)] = result._replace(entry_point=key)
+
+    dispatcher._compiler._customize_flags = customize
+    dispatcher.add_overload = add_overload
+    return cast("F", dispatcher)
 
 
 def generated(name: str, text: str, scope: Mapping[str, object]) -> Callable[..., Any]:
