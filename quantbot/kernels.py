@@ -80,6 +80,11 @@ def plain(kernel: F) -> F:
     return cast("F", dispatcher)
 
 
+def plain_inner(function: F) -> F:
+    """Compile `function` for `plain` kernels that call it, never for Python."""
+    return _once(_part(function, _nrt=False))
+
+
 def plain_inlined(function: F) -> F:
     """Compile `function` into each `plain` kernel that calls it."""
     return _part(function, forceinline=True, _nrt=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantbot.kernels import plain, plain_inlined
+from quantbot.kernels import plain, plain_inlined, plain_inner
 from quantbot.portfolio.kernels_step import step
 from quantbot.portfolio.kernels_vertex import AT_LOWER, Tableau, copy, dot, own_part, price, refactor, row_slope
 
@@ -41,7 +41,7 @@ def optimise(t: Tableau, most: int) -> int:
     return STALLED
 
 
-@plain
+@plain_inner
 def _choose(t: Tableau, first: bool) -> tuple[float, int, int, float]:
     """Return what to step along: its violation (0 where nothing improves), column or -1, active row's place, direction.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import jit
+from quantbot.kernels import plain, plain_inner
 from quantbot.portfolio.kernels_guards import breached, is_limited, note, stop_at
 from quantbot.portfolio.kernels_market import Book, Market, Plan, Record, Tape
 from quantbot.portfolio.kernels_orders import trade
@@ -14,7 +14,7 @@ from quantbot.portfolio.layout import EXIT, NO_FUNDING, RUINED
 ROUNDING = 1.0 - 1e-12
 
 
-@jit
+@plain
 def run(
     market: Market,
     plan: Plan,
@@ -43,7 +43,7 @@ def run(
         _step(market, plan.bars, values, plan.are_units, start, stop, rule, account, gains, book, tape)
 
 
-@jit
+@plain_inner
 def _step(
     market: Market,
     bars: NDArray[np.int64],
@@ -126,7 +126,7 @@ def _step(
     account.longest, account.sum_equity, account.invested, account.net = longest, sum_equity, invested, sum_net
 
 
-@jit
+@plain_inner
 def _exposure(
     marks: NDArray[np.float64], held: NDArray[np.int64], sizes: NDArray[np.float64], n_held: int
 ) -> tuple[float, float]:
@@ -139,7 +139,7 @@ def _exposure(
     return gross, net
 
 
-@jit
+@plain_inner
 def _act(
     split: NDArray[np.float64],
     dividend: NDArray[np.float64],
@@ -164,7 +164,7 @@ def _act(
         sizes[k] = assets[held[k]].size
 
 
-@jit
+@plain_inner
 def _finance(
     marks: NDArray[np.float64],
     rule: Record,
@@ -184,7 +184,7 @@ def _finance(
     account.borrow += short * rule.borrow
 
 
-@jit
+@plain_inner
 def _fund(
     rates: NDArray[np.float64],
     marks: NDArray[np.float64],
@@ -208,7 +208,7 @@ def _fund(
     account.funding -= paid
 
 
-@jit
+@plain_inner
 def _leave(account: Record, assets: Record, guard: int) -> None:
     """Order all positions closed, whatever was wanted."""
     for j in range(assets.shape[0]):
@@ -220,7 +220,7 @@ def _leave(account: Record, assets: Record, guard: int) -> None:
             account.waiting = 1
 
 
-@jit
+@plain_inner
 def _decide(wanted: NDArray[np.float64], are_units: bool, account: Record, assets: Record) -> None:
     """Take a row of the plan as what is wanted from now on; what a guard closes stays to be closed."""
     for j in range(wanted.shape[0]):
@@ -235,7 +235,7 @@ def _decide(wanted: NDArray[np.float64], are_units: bool, account: Record, asset
     account.waiting = 1
 
 
-@jit
+@plain_inner
 def _asked(wanted: NDArray[np.float64], are_units: bool) -> float:
     """Return the sum of absolute weights that a row asks for; of units to trade, how many orders."""
     total = 0.0
@@ -245,7 +245,7 @@ def _asked(wanted: NDArray[np.float64], are_units: bool) -> float:
     return total
 
 
-@jit
+@plain_inner
 def _keep(account: Record, assets: Record, tape: Tape, row: int, equity: float) -> None:
     tape.equity[row], tape.cash[row] = equity, account.cash
     for j in range(assets.shape[0]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import plain, plain_inlined
+from quantbot.kernels import plain, plain_inlined, plain_inner
 from quantbot.portfolio.kernels import OPTIMAL, certify, optimise
 from quantbot.portfolio.kernels_step import step
 from quantbot.portfolio.kernels_vertex import Tableau, add_row, copy, price
@@ -18,7 +18,7 @@ def _slope_at(t: Tableau, row: int) -> float:
     return slope
 
 
-@plain
+@plain_inner
 def leave(t: Tableau, row: int) -> bool:
     """Take an active row out of the vertex, as if it had never counted; False where that can't be done."""
     place = -1
@@ -39,7 +39,7 @@ def leave(t: Tableau, row: int) -> bool:
     return True
 
 
-@plain
+@plain_inner
 def replace_row(t: Tableau, row: int, values: NDArray[np.float64], bound: float) -> bool:
     """Put other coefficients, shape (n_columns,), and another side into a row; the vertex stays where it can."""
     if not leave(t, row):
@@ -57,7 +57,7 @@ def replace_row(t: Tableau, row: int, values: NDArray[np.float64], bound: float)
     return True
 
 
-@plain
+@plain_inner
 def move_bound(t: Tableau, row: int, bound: float) -> bool:
     """Give a row another side; an active one is left towards its new side, as far as nothing else changes."""
     place = -1

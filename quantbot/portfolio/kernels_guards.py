@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import jit
+from quantbot.kernels import plain_inner
 from quantbot.portfolio.kernels_market import Book, Market, Record
 from quantbot.portfolio.layout import (
     BY_GUARD,
@@ -25,7 +25,7 @@ FOREVER = 2**62
 BEYOND = 1.0 + 1e-9  # a limit that is exceeded by less is met: rounding must send no order
 
 
-@jit
+@plain_inner
 def note(account: Record, notes: NDArray[np.float64], t: int, guard: int, wanted: float, done: float) -> None:
     """Count what a guard did, and record it where there is room."""
     row = account.n_notes
@@ -35,7 +35,7 @@ def note(account: Record, notes: NDArray[np.float64], t: int, guard: int, wanted
     account.counts[guard] += 1
 
 
-@jit
+@plain_inner
 def is_limited(rule: Record) -> bool:
     """Return whether anything limits the weights that are held, whoever wants them."""
     return bool(
@@ -44,7 +44,7 @@ def is_limited(rule: Record) -> bool:
     )  # fmt: skip
 
 
-@jit
+@plain_inner
 def stop_at(days: NDArray[np.int64], rule: Record, account: Record, t: int, equity: float, gross: float) -> int:
     """Return the guard that has all positions closed from this close on, -1 where none does."""
     if account.until > t and account.until_by == ON_KILL:
@@ -73,7 +73,7 @@ def stop_at(days: NDArray[np.int64], rule: Record, account: Record, t: int, equi
     return -1
 
 
-@jit
+@plain_inner
 def breached(
     market: Market, rule: Record, account: Record, book: Book, t: int, equity: float, gross: float, net: float
 ) -> bool:
@@ -102,7 +102,7 @@ def breached(
     return False
 
 
-@jit
+@plain_inner
 def limit(
     market: Market,
     rule: Record,
@@ -146,7 +146,7 @@ def limit(
                 note(account, notes, t, guard, found, _risk(market, rule, book, seen, guard))
 
 
-@jit
+@plain_inner
 def _set(asset: Record, goal: float) -> None:
     asset.goal = goal
     asset.capped = 1
@@ -154,7 +154,7 @@ def _set(asset: Record, goal: float) -> None:
         asset.moves = BY_GUARD
 
 
-@jit
+@plain_inner
 def _adds(assets: Record) -> bool:
     """Return whether an order would make a position larger: only then margin is asked for."""
     found = False
@@ -163,7 +163,7 @@ def _adds(assets: Record) -> bool:
     return found
 
 
-@jit
+@plain_inner
 def _sum(assets: Record, side: float) -> float:
     """Return the sum of absolute goals of one side, of both where `side` is 0."""
     total = 0.0
@@ -173,7 +173,7 @@ def _sum(assets: Record, side: float) -> float:
     return total
 
 
-@jit
+@plain_inner
 def _bring(assets: Record, side: float, most: float) -> None:
     """Bring the sum of absolute goals of a side down to `most`, by those that trade now."""
     stuck, free = 0.0, 0.0
@@ -188,7 +188,7 @@ def _bring(assets: Record, side: float, most: float) -> None:
         _multiply(assets, side, max(most - stuck, 0.0) / free)
 
 
-@jit
+@plain_inner
 def _multiply(assets: Record, side: float, factor: float) -> None:
     for j in range(assets.shape[0]):
         goal = assets[j].goal
@@ -196,7 +196,7 @@ def _multiply(assets: Record, side: float, factor: float) -> None:
             _set(assets[j], goal * factor)
 
 
-@jit
+@plain_inner
 def _risk(market: Market, rule: Record, book: Book, seen: int, guard: int) -> float:
     """Return the volatility per year, or the CVaR per bar, of the goals; NaN where the window isn't full."""
     n = 0
@@ -213,7 +213,7 @@ def _risk(market: Market, rule: Record, book: Book, seen: int, guard: int) -> fl
     return _tail_mean(book.past, book.worst, window, rule.cvar_beta)
 
 
-@jit
+@plain_inner
 def _past(
     returns: NDArray[np.float64],
     listed: NDArray[np.int64],
@@ -235,7 +235,7 @@ def _past(
     return window
 
 
-@jit
+@plain_inner
 def _volatility(past: NDArray[np.float64], window: int, periods_per_year: float) -> float:
     """Return the deviation (ddof 1) per year."""
     if window < 2:
@@ -250,7 +250,7 @@ def _volatility(past: NDArray[np.float64], window: int, periods_per_year: float)
     return float(np.sqrt(squares / (window - 1) * periods_per_year))
 
 
-@jit
+@plain_inner
 def _tail_mean(past: NDArray[np.float64], worst: NDArray[np.float64], window: int, beta: float) -> float:
     """Return the mean loss per bar in the worst ``1 - beta`` of the window, the boundary bar split."""
     if window < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import jit
+from quantbot.kernels import plain_inner
 from quantbot.portfolio.kernels_guards import is_limited, limit, note
 from quantbot.portfolio.kernels_market import Book, Market, Record, Tape
 from quantbot.portfolio.layout import (
@@ -22,7 +22,7 @@ from quantbot.portfolio.layout import (
 TINY = 1e-12  # an order for less than this share of the position is rounding
 
 
-@jit
+@plain_inner
 def trade(
     market: Market,
     rule: Record,
@@ -62,7 +62,7 @@ def trade(
     _settle(assets, active, rule, account, book.held, book.held_size)
 
 
-@jit
+@plain_inner
 def _look(
     assets: Record,
     active: NDArray[np.int64],
@@ -109,7 +109,7 @@ def _look(
     return n_active
 
 
-@jit
+@plain_inner
 def _size(assets: Record, active: NDArray[np.int64], rule: Record, value: float) -> None:
     """Turn goals into units to trade, no more than the bar's volume allows."""
     for j in active:
@@ -134,7 +134,7 @@ def _size(assets: Record, active: NDArray[np.int64], rule: Record, value: float)
         asset.delta = delta
 
 
-@jit
+@plain_inner
 def _fewer(
     assets: Record,
     active: NDArray[np.int64],
@@ -168,7 +168,7 @@ def _fewer(
     note(account, notes, t, ON_ORDERS, float(n_wanted), float(rule.max_orders))
 
 
-@jit
+@plain_inner
 def _less(
     assets: Record,
     active: NDArray[np.int64],
@@ -195,7 +195,7 @@ def _less(
     note(account, notes, t, ON_TURNOVER, (traded + total) / value, (traded + room) / value)
 
 
-@jit
+@plain_inner
 def _queue(
     assets: Record,
     active: NDArray[np.int64],
@@ -227,7 +227,7 @@ def _queue(
     return n_orders
 
 
-@jit
+@plain_inner
 def _sort(queue: NDArray[np.int64], keys: NDArray[np.float64], first: int, stop: int) -> None:
     """Sort a part of `queue` by key, then by itself. Shell (1959), the steps of Ciura (2001)."""
     for step in (701, 301, 132, 57, 23, 10, 4, 1):
@@ -242,7 +242,7 @@ def _sort(queue: NDArray[np.int64], keys: NDArray[np.float64], first: int, stop:
             queue[place], keys[place] = item, key
 
 
-@jit
+@plain_inner
 def _execute(
     asset: Record, rule: Record, account: Record, orders: NDArray[np.float64], floor: float, t: int, j: int
 ) -> None:
@@ -280,7 +280,7 @@ def _execute(
         order[5], order[6], order[7], order[8] = asset.price, fee, spread, impact
 
 
-@jit
+@plain_inner
 def _in_lots(lot: float, units: float, delta: float) -> float:
     """Round toward zero to whole lots; an order that closes a position is not rounded."""
     if lot == 0.0 or delta == -units:
@@ -289,7 +289,7 @@ def _in_lots(lot: float, units: float, delta: float) -> float:
     return float(n_lots * lot if delta > 0.0 else -n_lots * lot)
 
 
-@jit
+@plain_inner
 def _deviation(returns: NDArray[np.float64], t: int, window: int, j: int) -> float:
     """Return the deviation (ddof 1) of an asset's returns in the bars before bar `t`; 0 of fewer than 2."""
     first = max(t - window, 1)
@@ -306,7 +306,7 @@ def _deviation(returns: NDArray[np.float64], t: int, window: int, j: int) -> flo
     return float(np.sqrt(squares / (n - 1)))
 
 
-@jit
+@plain_inner
 def _costs(rule: Record, delta: float, each: float, volume: float, whole: float) -> tuple[float, float, float]:
     """Return (fee, spread and slippage, impact) of an order in money; `whole` is the impact of a whole bar's volume."""
     money = abs(delta) * each
@@ -319,7 +319,7 @@ def _costs(rule: Record, delta: float, each: float, volume: float, whole: float)
     return fee, money * rule.moved, money * impact
 
 
-@jit
+@plain_inner
 def _affordable(rule: Record, delta: float, each: float, volume: float, whole: float, cash: float) -> float:
     """Return how much of a purchase there is cash for, costs included."""
     fee, spread, impact = _costs(rule, delta, each, volume, whole)
@@ -342,7 +342,7 @@ def _affordable(rule: Record, delta: float, each: float, volume: float, whole: f
     return low
 
 
-@jit
+@plain_inner
 def _settle(
     assets: Record,
     active: NDArray[np.int64],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import plain, plain_inlined
+from quantbot.kernels import plain_inlined, plain_inner
 from quantbot.portfolio.kernels_vertex import (
     AT_LOWER,
     AT_UPPER,
@@ -19,7 +19,7 @@ from quantbot.portfolio.kernels_vertex import (
 )
 
 
-@plain
+@plain_inner
 def step(t: Tableau, column: int, k: int, sign: float, slope: float) -> float:
     """Move along one direction over as many kinks as still improve, and exchange what the vertex is made of.
 
@@ -127,7 +127,7 @@ def _swap(at: NDArray[np.float64], rows: NDArray[np.int64], i: int, j: int) -> N
     rows[i], rows[j] = rows[j], rows[i]
 
 
-@plain
+@plain_inner
 def long_step(t: Tableau, n_passed: int, slope: float, limit: float) -> tuple[float, int, int]:
     """Return how far to go, the row where the objective begins to rise, and how many rows are crossed before.
 

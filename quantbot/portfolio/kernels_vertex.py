@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import plain, plain_inlined
+from quantbot.kernels import plain, plain_inlined, plain_inner
 
 AT_LOWER, AT_UPPER = -1, -2
 
@@ -155,7 +155,7 @@ def gradient(t: Tableau) -> None:
                 add_row(t, r, slope)
 
 
-@plain
+@plain_inner
 def add_row(t: Tableau, row: int, slope: float) -> None:
     """Add a multiple of a row to the gradient."""
     values, total = t.rows[row], t.gradient
@@ -163,14 +163,14 @@ def add_row(t: Tableau, row: int, slope: float) -> None:
         total[j] += slope * values[j]
 
 
-@plain
+@plain_inner
 def copy(source: NDArray[np.float64], target: NDArray[np.float64]) -> None:
     """Copy values: a loop compiles in a tenth of a slice's time."""
     for i in range(len(source)):
         target[i] = source[i]
 
 
-@plain
+@plain_inner
 def _invert(matrix: NDArray[np.float64], m: int, order: NDArray[np.float64]) -> bool:
     """Put the inverse of the first m rows and columns in their place: Gauss-Jordan with row exchanges."""
     for k in range(m):
@@ -253,7 +253,7 @@ def dot(a: NDArray[np.float64], b: NDArray[np.float64], m: int) -> float:
     return (first + second) + (third + fourth)
 
 
-@plain
+@plain_inner
 def price(t: Tableau) -> None:
     """Find the multipliers of the active rows and the reduced costs of the columns."""
     m = t.size[0]
