@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +16,15 @@ from quantbot.strategies.fingerprint import fingerprint
 from quantbot.strategies.kernels import compilable
 from quantbot.strategies.loader import SourceBundle, bundle, load_bundle, load_strategy
 from quantbot.strategies.registry import shipped
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Unpack bundles into a folder that no other run has used; for this file alone, since it compiles all anew."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("QUANTBOT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
 
 HEADER = """
 from quantbot.parameters import integer
