@@ -21,10 +21,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from app import format as fmt
-from app.scope import currencies
+from app.scope import currencies, kinds_of
 from quantbot.engine import Engine, get_engine
 from quantbot.errors import NotFoundError
 from quantbot.measures import Measure
+from sweeps.sessions import has_sessions
 
 if TYPE_CHECKING:
     from datasets.bars import Dataset
@@ -446,6 +447,18 @@ def currency(plan: Plan, asset: str | None = None) -> str:
     """Return the currency of a run's asset, or of all of its assets."""
     assets = (asset,) if asset and not plan.members else plan.symbols
     return _currency(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, assets)
+
+
+def kinds(plan: Plan) -> tuple[str, ...]:
+    """Return of which kinds the books of a run are; none of a run on bars."""
+    if not has_sessions(plan):
+        return ()
+    return _kinds(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, plan.assets)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _kinds(root_url: str, name: str, version: str, assets: tuple[str, ...]) -> tuple[str, ...]:
+    return kinds_of(root_url, name, version, assets)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -12,9 +12,10 @@ from app import format as fmt
 from app.figures.plane import largest, plane_figure, square_words
 from app.figures.surface import Marks, surface_line, surface_scatter, trial_states, window_of
 from app.figures.tabs import importance_figure, slices_figure
-from app.scope import currencies, scope_parts
+from app.scope import currencies, kinds_of, scope_parts
 from app.sheet import cells, chart, notes, sheet, table
 from quantbot.errors import NotFoundError
+from sweeps.sessions import has_sessions
 
 if TYPE_CHECKING:
     from sweeps.luck import Luck
@@ -39,7 +40,9 @@ def run_report(run: Run) -> str:
     plan, status = run.plan, run.status
     found = run.luck(compute=False)
     money = currencies(plan.dataset_root_url, plan.dataset_name, plan.dataset_version, plan.symbols)
-    told = "  ·  ".join([run.short, *scope_parts(plan, status, money)])
+    places = plan.dataset_root_url, plan.dataset_name, plan.dataset_version, plan.assets
+    kinds = kinds_of(*places) if has_sessions(plan) else ()
+    told = "  ·  ".join([run.short, *scope_parts(plan, status, money, kinds)])
     said = [line for line in luck_sentences(run, found) if not line.startswith("warning: ")]
     warnings = [*plan.warnings, *(advice.sentence for advice in found.warnings)]
     if status.n_done < plan.n_trials:

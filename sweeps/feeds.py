@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeps.sessions import name_of
+
 if TYPE_CHECKING:
     from datasets.bars import Dataset
     from datasets.events import EventsDataset
@@ -101,7 +103,7 @@ class EventsFeed:
     def __init__(self, dataset: EventsDataset) -> None:
         self.dataset = dataset
         self._places: Mapping[str, tuple[str, str]] = {
-            f"{symbol} {session}": (symbol, session)
+            name_of(symbol, session): (symbol, session)
             for symbol in dataset.assets
             for session in dataset.sessions(symbol)
         }

@@ -16,6 +16,7 @@ from quantbot.engine import get_engine
 from quantbot.measures import Measure
 from sweeps.geometry import CellStatus, fills_grid
 from sweeps.grid import GridPoints
+from sweeps.sessions import has_sessions, parts_of
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -76,6 +77,11 @@ class Layout:
             "fold_start": ("fold", _times([fold.start_ns for fold in plan.folds])),
             "fold_end": ("fold", _times([fold.end_ns for fold in plan.folds])),
         }
+        if has_sessions(plan):
+            parts = [parts_of(asset) for asset in plan.assets]
+            labels = {"instrument": [part[0] for part in parts], "session": [part[1] for part in parts]}
+            taken = [axis.name for axis in plan.axes]
+            found |= {name: ("asset", np.array(own)) for name, own in labels.items() if name not in taken}
         if self.dims[2:] != ("point",):
             return found | {axis.name: (axis.name, axis.values) for axis in plan.axes}
         columns = plan.points.columns

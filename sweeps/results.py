@@ -27,6 +27,7 @@ from sweeps.adaptive import known_plan
 from sweeps.layout import STATUS, Layout, measures_of, run_attributes
 from sweeps.looks import Look, hidden_trials, is_locked, looks_at, record_look
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
+from sweeps.sessions import assets_called, instruments, sessions
 from sweeps.status import RunStatus, RunSummary, list_runs, run_status
 from sweeps.surface import CellStatus, Geometry, How, Plane, Plateau, nanmedian, plane, plateau
 from sweeps.table import Table
@@ -267,6 +268,9 @@ class Run:
     def surface(self, measure: str | None = None, fold: str | None = None, asset: str | None = None) -> xr.DataArray:
         """Return one measure as a labelled array; a named fold or asset is picked and loses its dimension.
 
+        On order books an instrument keeps all its sessions, and a session all its instruments; `asset` has them as the
+        coordinates `instrument` and `session` too.
+
         Parameters
         ----------
         measure
@@ -282,7 +286,8 @@ class Run:
             chosen = [self.plan.folds[index].name for index in self._folds(fold)]
             array = array.sel(fold=chosen[0] if len(chosen) == 1 else chosen)
         if asset is not None:
-            array = array.sel(asset=self.plan.assets[self._assets(asset)[0]])
+            named = [self.plan.assets[index] for index in self._assets(asset)]
+            array = array.sel(asset=named[0] if asset in self.plan.assets else named)
         return array
 
     def plane(
@@ -303,6 +308,9 @@ class Run:
             Names of axes; the first two of the run where not said. A run with one axis has no `y`.
         fold
             A fold's name, or "train", "test" or "all" for every fold of that role.
+        asset
+            An asset's name; on order books also an instrument's, for all its sessions, or a session's, for all its
+            instruments.
         """
         names = [axis.name for axis in self.plan.axes]
         if not names:
@@ -551,10 +559,11 @@ class Run:
     def _assets(self, asset: str | None) -> list[int]:
         if asset is None:
             return list(range(len(self.plan.assets)))
-        if asset not in self.plan.assets:
-            known = self.plan.assets
+        found = assets_called(self.plan, asset)
+        if not found:
+            known = (*self.plan.assets, *instruments(self.plan), *sessions(self.plan))
             raise InputError(f"no asset {asset!r}; there are {', '.join(known)}{nearest(asset, known)}")
-        return [self.plan.assets.index(asset)]
+        return found
 
     def slices(self, fold: str | None = None, asset: str | None = None) -> list[int]:
         """Return which slices of trials a fold (or a role) and an asset mean: ``asset_index * n_folds + fold_index``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from app import format as fmt
 from app import reads
 from app.figures.plane import largest
 from app.views import _url
+from sweeps.sessions import has_sessions, instruments, name_of, parts_of, sessions
 
 if TYPE_CHECKING:
     from app.views._shown import Shown
@@ -45,6 +46,8 @@ class Controls:
     ----------
     how
         A code of `HOWS`; "one" where a square is one trial.
+    asset
+        One asset; on order books also all sessions of an instrument, or of all instruments one session; None: all.
     fold
         A fold's name, or a role that several folds have.
     pins
@@ -94,7 +97,8 @@ def controls(shown: Shown, view: dict[str, str], gone: list[str]) -> Controls:
     plan, measures = shown.plan, shown.measures
     axes = {axis.name: axis for axis in plan.axes}
     names = list(axes)
-    places = iter(st.columns([2, 2, 2.4, 2, 2, 2] if len(names) > 1 else [2, 2.4, 2, 2, 3.4]))
+    widths = [2.0, 2.0, 2.4, 2.0, 2.0, 2.0] if len(names) > 1 else [2.0, 2.4, 2.0, 2.0, 3.4]
+    places = iter(st.columns([*widths, 2.0] if has_sessions(plan) else widths))
     with next(places):
         x = _url.choose("x", names, "s.x", view, default=largest(plan.axes)[0], gone=gone)
     y = None
@@ -109,12 +113,8 @@ def controls(shown: Shown, view: dict[str, str], gone: list[str]) -> Controls:
         )  # fmt: skip
     with next(places):
         fold = _fold(shown, view, gone)
-    assets = [*plan.assets, ALL]
-    with next(places):
-        asset = _url.choose(
-            "Asset", assets, "asset", view, default=assets[0], gone=gone, disabled=len(plan.assets) < 2
-        )  # one asset by default: a median over instruments says little
-    one_asset = None if asset == ALL else asset
+    asset = _session(shown, places, view, gone) if has_sessions(plan) else _asset(shown, places, view, gone)
+    one_asset = asset if asset in plan.assets else None
     others = [axes[name] for name in names if name not in (x, y)]
     sampled = any(axis.sampled for axis in plan.axes)
     several = bool(others) or one_asset is None or sampled or fold not in [other.name for other in plan.folds]
@@ -131,7 +131,43 @@ def controls(shown: Shown, view: dict[str, str], gone: list[str]) -> Controls:
         how = "one" if fold in [other.name for other in plan.folds] else how
     within = _within(shown, view, gone)
     window = _window(axes[x], axes[y] if y else None, view, gone)
-    return Controls(axes[x], axes[y] if y else None, measures[metric], how, fold, one_asset, pins, within, window)
+    return Controls(axes[x], axes[y] if y else None, measures[metric], how, fold, asset, pins, within, window)
+
+
+def _asset(shown: Shown, places: Iterator[Any], view: dict[str, str], gone: list[str]) -> str | None:
+    assets = [*shown.plan.assets, ALL]
+    with next(places):
+        asset = _url.choose("Asset", assets, "asset", view, default=assets[0], gone=gone, disabled=len(assets) < 3)
+    return None if asset == ALL else asset  # one by default: a median over instruments says little
+
+
+def _session(shown: Shown, places: Iterator[Any], view: dict[str, str], gone: list[str]) -> str | None:
+    """Choose instrument and session of a run on order books: what both mean together, None for all of all.
+
+    One instrument and all its sessions by default: a median over instruments says little, that over days a lot.
+    """
+    plan = shown.plan
+    if view.get("asset") in plan.assets:  # a link to one of them
+        view["s.instrument"], view["s.session"] = parts_of(view["asset"])
+    view.pop("asset", None)
+    names = instruments(plan)
+    with next(places):
+        options = [*names, ALL] if len(names) > 1 else list(names)
+        instrument = _url.choose(
+            "Instrument", options, "s.instrument", view, default=names[0], gone=gone, disabled=len(names) < 2,
+            text=lambda name: f"all {len(names)} instruments" if name == ALL else name,
+        )  # fmt: skip
+    own = sessions(plan, None if instrument == ALL else instrument)
+    with next(places):
+        options = [ALL, *own] if len(own) > 1 else list(own)
+        session = _url.choose(
+            "Session", options, "s.session", view, default=options[0], gone=gone, disabled=len(own) < 2,
+            text=lambda name: f"all {len(own)} sessions" if name == ALL else name,
+            help="One session, or all of them reduced to one number.",
+        )  # fmt: skip
+    if ALL not in (instrument, session):
+        return name_of(instrument, session)
+    return next((name for name in (instrument, session) if name != ALL), None)
 
 
 def _fold(shown: Shown, view: dict[str, str], gone: list[str]) -> str:

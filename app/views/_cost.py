@@ -9,6 +9,7 @@ import streamlit as st
 from app import format as fmt
 from app import reads
 from app.figures.folds import MOST, folds_alt, folds_strip
+from app.scope import noun_of
 from app.views import _parts, _url
 from app.views._keeping import first
 from quantbot.errors import QuantBotError
@@ -30,7 +31,7 @@ def cost(text: str) -> None:
 
 def _estimate(plan: Any) -> None:
     factors = [f"{fmt.plural(plan.n_points, 'point')}"]
-    factors += [fmt.plural(len(plan.folds), "fold"), fmt.plural(len(plan.assets), "asset")]
+    factors += [fmt.plural(len(plan.folds), "fold"), fmt.plural(len(plan.assets), noun_of(plan))]
     st.metric("Trials", fmt.count(plan.n_trials), help=" x ".join(factors))
     st.caption(f"{' x '.join(factors)}, in {fmt.plural(plan.n_blocks, 'block')}")
     first("n.workers", reads.cores())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import format as fmt
+from app import reads
 from app.scope import listed, scope_parts
 from quantbot.errors import NotFoundError, QuantBotError, SpecError
 
@@ -61,7 +62,7 @@ def warnings(sentences: Sequence[str]) -> None:
 
 def scope(plan: Plan, name: str, status: RunStatus, currency: str) -> None:
     """Say in one line what is shown: run, trials, folds, period, data version, currency, fidelity."""
-    parts = [name_and_id(name, plan.identity), *map(fmt.plain, scope_parts(plan, status, currency))]
+    parts = [name_and_id(name, plan.identity), *map(fmt.plain, scope_parts(plan, status, currency, reads.kinds(plan)))]
     st.markdown("  ·  ".join(parts))
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from quantbot.parameters import Value
     from sweeps.surface import Plane, Plateau
 
-KEYS = ("run", "fold", "asset", "s.x", "s.y", "s.m", "s.how", "s.win", "s.view", "s.m2", "s.sort", "s.order",
-        "s.state", "s.point", _card.PIN)  # fmt: skip
+KEYS = ("run", "fold", "asset", "s.instrument", "s.session", "s.x", "s.y", "s.m", "s.how", "s.win", "s.view", "s.m2",
+        "s.sort", "s.order", "s.state", "s.point", _card.PIN)  # fmt: skip
 PREFIXES = ("s.at.", _controls.WITHIN, _url.POINT)
 _SCATTER = 2_000  # drawn points up to this many are shown where they lie; more are binned
 
@@ -252,7 +252,7 @@ def _on_mark(key: str) -> None:
 def _sampled(shown: Shown, controls: Controls, best: list[dict[str, Any]], view: dict[str, str]) -> int | None:
     x, y, measure = controls.x, controls.y, controls.measure
     fold = next((index for index, fold in enumerate(shown.plan.folds) if controls.fold in (fold.name, fold.role)), 0)
-    asset = shown.plan.assets.index(controls.asset) if controls.asset else 0
+    asset = shown.run.slices(controls.fold, controls.asset)[0] // len(shown.plan.folds)
     n_points = shown.plan.n_known  # a search that learns has not chosen the others yet
     values, states = reads.point_values(shown.identity, shown.mark, measure.name, fold, asset)
     values, states = values[:n_points], states[:n_points]

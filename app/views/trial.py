@@ -13,6 +13,7 @@ import streamlit as st
 from app import format as fmt
 from app import reads, reads_trial
 from app.figures.trial import trial_chart
+from app.scope import noun_of
 from app.views import _parts, _shown, _sides, _trial_book, _trial_tabs, _url
 from quantbot.errors import NotFoundError, QuantBotError
 
@@ -119,7 +120,7 @@ def _chips(shown: Shown, row: dict[str, Any], beside: tuple[Neighbour, ...], vie
     for number, name in enumerate(chips):
         places = places if number % _CHIPS else st.columns(min(len(chips), _CHIPS))
         with places[number % _CHIPS].container(border=True, height="stretch", gap="xsmall"):
-            st.caption(fmt.plain(name))
+            st.caption(fmt.plain(noun_of(shown.plan) if name == "asset" else name))
             if name in ("asset", "fold"):
                 _other(shown, row, name)
                 continue

@@ -25,22 +25,22 @@ START = 1_704_205_800 * 10**9  # 14:30 UTC that day
 LATE = 250_000  # nanoseconds from the exchange to us
 
 
-def quotes(symbol: str, n: int = 400) -> Events:
+def quotes(symbol: str, n: int = 400, day: str = DAY, start: int = START) -> Events:
     """A walking book by price: each tenth event a trade."""
     rng = np.random.default_rng(5)
     instrument = BookInstrument(symbol, 0.01, 1.0, "by_price")
     rows, middle = [], 10_000
     for i in range(n):
-        ts = START + i * 50_000_000
+        ts = start + i * 50_000_000
         if i % 10 == 9:
             aggressor = int(rng.choice([1, -1]))  # trades through what rests near the middle
             rows.append((ts, Action.TRADE, aggressor, middle + 4 * aggressor, int(rng.integers(1, 9))))
         else:
             side = 1 if i % 2 else -1
             rows.append((ts, Action.SET, side, middle - side * int(rng.integers(1, 15)), int(rng.integers(1, 900))))
-    events = Events.of(instrument, DAY, rows)
+    events = Events.of(instrument, day, rows)
     received = events.ts_exchange_ns + LATE
-    return Events(instrument, DAY, **events.columns() | {"ts_received_ns": received})
+    return Events(instrument, day, **events.columns() | {"ts_received_ns": received})
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,8 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> str:
     ) as writer:
         for symbol in ("AAA", "BBB"):
             writer.add(quotes(symbol))
+            if symbol == "AAA":
+                writer.add(quotes(symbol, day="2024-01-03", start=START + 86_400 * 10**9))
         writer.finish()
     return url
 
@@ -117,7 +119,6 @@ name = "maker"
 engine = "book"
 [data]
 dataset = "test/book"
-assets = ["AAA"]
 [strategy]
 name = "market_maker"
 [measures]
@@ -161,7 +162,18 @@ def test_book__of_a_trial_goes_from_fill_to_fill_and_says_why(
 def test_pages__show_a_run_on_books(monkeypatch: pytest.MonkeyPatch, maker: tuple[str, str]) -> None:
     url, identity = maker
     app = launch(monkeypatch, url, "surface", run=identity)
-    assert "order book" in words(app)
+    text = words(app)
+    assert "F3: order book by price" in text
+    assert "sessions AAA 2024-01-02, AAA 2024-01-03, BBB 2024-01-02" in text
+    assert app.selectbox(key="s.session").options == ["all 2 sessions", "2024-01-02", "2024-01-03"]
+    assert app.query_params["s.session"] == "all"  # a median over days is the answer, one day is a sample
+    app.selectbox(key="s.session").set_value("2024-01-03").run()
+    assert not app.exception
+    assert (app.query_params["s.instrument"], app.query_params["s.session"]) == ("AAA", "2024-01-03")
+    app.selectbox(key="s.instrument").set_value("all").run()
+    assert not app.exception
+    app = launch(monkeypatch, url, "surface", run=identity, asset="BBB 2024-01-02")
+    assert (app.query_params["s.instrument"], app.query_params["s.session"]) == ("BBB", "2024-01-02")
     app = launch(monkeypatch, url, "trial", run=identity, trial="0")
     assert "equals the stored row bit for bit" in words(app).replace("\u00a0", " ")
     parts = "Fills,Profit,Rolling,Distribution,Drawdowns,Trades,Orders,Neighbours,All measures,Export"

@@ -14,7 +14,7 @@ from datasets.events import EventsMeta
 from datasets.events_writer import EventsWriter
 from datasets.store import Store, open_store
 from quantbot.book import Action, BookInstrument, Events
-from quantbot.errors import RunError, SpecError
+from quantbot.errors import InputError, RunError, SpecError
 from sweeps.executors import Executor, dask_executor, serial
 from sweeps.ledger import family_of, read_ledger
 from sweeps.null import run_null
@@ -179,6 +179,22 @@ def test_run__resumes_with_what_is_missing(root: Store, reference: tuple[Store, 
 
 
 # -- what is behind a row ---------------------------------------------------------------------------------------------
+
+
+def test_surface__has_sessions_and_instruments_of_their_own(reference: tuple[Store, Outcome]) -> None:
+    run = open_run(reference[0], reference[1].identity)
+    cube = run.to_xarray()
+    assert cube["session"].values.tolist() == ["2024-01-02", "2024-01-03", "2024-01-02"]
+    assert cube["instrument"].values.tolist() == ["AAA", "AAA", "BBB"]
+    fills = run.surface("n_fills")
+    of_aaa, of_day = run.surface("n_fills", asset="AAA"), run.surface("n_fills", asset="2024-01-02")
+    assert of_aaa.asset.values.tolist() == ["AAA 2024-01-02", "AAA 2024-01-03"]
+    assert of_day.instrument.values.tolist() == ["AAA", "BBB"]
+    assert run.plane(measure="n_fills", how="max", asset="AAA").value.max() == of_aaa.max()
+    assert run.plane(measure="n_fills", how="max").value.max() == fills.max()
+    assert run.best(1, asset="2024-01-03")[0]["asset"] == "AAA 2024-01-03"
+    with pytest.raises(InputError, match="did you mean '2024-01-03'"):
+        run.plane(asset="2024-01-3")
 
 
 def test_replay__gives_the_stored_row_and_fills_that_make_its_position(reference: tuple[Store, Outcome]) -> None:
