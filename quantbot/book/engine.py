@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from quantbot.book.execution import EXECUTION, SECTION, SHARED, Settings, agents
 from quantbot.book.replay import Agents, BookReplay
 from quantbot.book.session import BookSession
 from quantbot.book.strategy import BookStrategy
+from quantbot.book.watch import Watch
 from quantbot.book.window import MARGIN_TICKS, MOST_TICKS, window_of
 from quantbot.engine import Job, Points, Replay, Rows, TrialStatus
 from quantbot.errors import DataError, InputError, ParameterError, StrategyError
@@ -29,6 +30,15 @@ NOMINAL_NS, NOMINAL_PLAIN_NS = 2_000.0, 200_000.0  # of a trial and step of 10 s
 PROBE_STEPS, PROBE_POINTS = 30, 64
 LAST_RESORT_TICKS = 2**25  # memory is taken for the pages that are touched alone
 PART_BYTES = 200 * 2**20  # a part of the events, and what it is turned into
+
+
+class _Keep(NamedTuple):
+    """What a replay keeps or shows, beside its sums."""
+
+    curves: bool
+    record: bool
+    n_said: int
+    watch: Watch | None
 
 
 class BookEngine:
@@ -132,30 +142,31 @@ class BookEngine:
         *,
         curves: bool,
         record: bool = False,
+        n_said: int = 0,
+        watch: Watch | None = None,
     ) -> BookReplay:
-        """Return the replay of points that share the settings of `SHARED`, done."""
+        """Return the replay of points that share the settings of `SHARED`, done; `watch` sees it on the way."""
         strategy = _book_strategy(job)
         settings = Settings(job.settings, points, strategy)
         agents = agents_of(
             settings, strategy, data.instrument, envelope=ENVELOPE in job.groups,
             delays=job.tables.get(f"{SECTION}.{DELAYS.name}"), span_ns=data.bounds_ns(window),
         )  # fmt: skip
+        keep = _Keep(curves, record, n_said, watch)
         low, high = data.low_ticks - MARGIN_TICKS, data.high_ticks + MARGIN_TICKS
         whole = (low, high - low + 1)
         if whole[1] <= MOST_TICKS:
-            return self._replayed(job, data, window, settings, agents, whole, curves=curves, record=record)
+            return self._replayed(job, data, window, settings, agents, whole, keep)
         try:
-            return self._replayed(
-                job, data, window, settings, agents, _traded_window(data), curves=curves, record=record
-            )
+            return self._replayed(job, data, window, settings, agents, _traded_window(data), keep)
         except DataError:  # the touch left the prices that are usual
             if whole[1] > LAST_RESORT_TICKS:
                 raise
-            return self._replayed(job, data, window, settings, agents, whole, curves=curves, record=record)
+            return self._replayed(job, data, window, settings, agents, whole, keep)
 
     def _replayed(
         self, job: Job, data: BookSession, window: tuple[int, int], settings: Settings, agents: Agents,
-        ticks: tuple[int, int], *, curves: bool, record: bool,
+        ticks: tuple[int, int], keep: _Keep,
     ) -> BookReplay:  # fmt: skip
         start_ns, stop_ns = data.bounds_ns(window)
         book = BookReplay(
@@ -168,13 +179,19 @@ class BookEngine:
             ticks=ticks,
             sample_ns=data.step_ns,
             horizons_ns=tuple(row_measures.HORIZONS_NS.values()) if "quality" in job.groups else (),
-            curves=curves,
-            record=record,
+            curves=keep.curves,
+            record=keep.record,
+            n_said=keep.n_said,
             plain_python=job.plain_python,
         )
         traded = np.zeros(2)
+        if keep.watch is not None:
+            keep.watch.begin()
         for part in _until(data.read(), stop_ns):
-            book.feed(part)
+            for piece in (part,) if keep.watch is None else keep.watch.pieces(part):
+                book.feed(piece)
+                if keep.watch is not None:
+                    keep.watch.look(book)
             if "benchmark" in job.groups:
                 traded += _traded(part, start_ns)
         book.feed(_nothing(data), final=True)

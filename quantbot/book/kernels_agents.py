@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quantbot.book.kernels_fills import CONSTANT, delay
+from quantbot.book.kernels_fills import CONSTANT, delay, say
 from quantbot.book.kernels_heap import push
 from quantbot.book.kernels_memory import agent_at, answer_at, decide_at, order_at, put, whole
 from quantbot.book.layout import NEVER, NO_ASK, NO_BID, Answer, Local, Message, OrderKind
@@ -78,6 +78,8 @@ def send(st: Any, o: int, kind: int, ts: int) -> None:
     # What was sent when, as one number: the sentinel compares it.
     order = order_at(st, o)
     agent.trace = (agent.trace * 31 + ts) * 31 + (order.tick * 8 + order.side * 3 + kind) * 31 + order.leaves
+    if st.n_said_rows > 0:
+        say(st, o, kind, order.leaves, ts, due)
     push(st, due, o, kind)
 
 

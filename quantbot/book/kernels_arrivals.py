@@ -122,7 +122,7 @@ def arrive_new(st: Any, o: int, ts: int) -> None:
     if st.halted or st.unreadable or (meets and order.kind == POST_ONLY) or not (inside or order.kind == MARKET):
         st.outside += not inside
         agent.n_rejected += 1
-        acknowledge(st, order, agent, FREE, ts)
+        acknowledge(st, o, order, agent, FREE, ts)
         return
     if meets:
         if not st.partial:
@@ -139,13 +139,13 @@ def arrive_new(st: Any, o: int, ts: int) -> None:
                 return
     if order.kind >= IOC or meets:
         # What an immediate order left goes; so does the rest of a limit order, whose level our own size emptied.
-        acknowledge(st, order, agent, FREE, ts)
+        acknowledge(st, o, order, agent, FREE, ts)
         return
     st.sequence += 1
     join(st, o, agent.queue, st.sequence)
     agent.n_resting += 1
     agent.resting_orders += 1
-    acknowledge(st, order, agent, LIVE, ts)
+    acknowledge(st, o, order, agent, LIVE, ts)
 
 
 @inner
@@ -163,13 +163,13 @@ def arrive(st: Any, o: int, kind: int, ts: int) -> None:
         agent.n_resting -= 1
         agent.open_orders_ns += ts - order.placed_ns
         leave(st, o)
-        acknowledge(st, order, agent, FREE, ts)
+        acknowledge(st, o, order, agent, FREE, ts)
     else:
         lots = max(order.leaves - whole(st.at_asked, o), 0)
         if lots == 0:
             agent.n_resting -= 1
             leave(st, o)
-            acknowledge(st, order, agent, FREE, ts)
+            acknowledge(st, o, order, agent, FREE, ts)
             return
         grows = lots > order.leaves
         order.leaves = lots

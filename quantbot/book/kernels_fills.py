@@ -7,13 +7,24 @@ from typing import Any
 import numpy as np
 
 from quantbot.book.kernels_heap import push
-from quantbot.book.kernels_memory import agent_at, answer_at, cohort_at, fill_at, latency_at, order_at, ours, whole
+from quantbot.book.kernels_memory import (
+    agent_at,
+    answer_at,
+    cohort_at,
+    fill_at,
+    latency_at,
+    order_at,
+    ours,
+    said_at,
+    whole,
+)
 from quantbot.book.kernels_queue import leave
-from quantbot.book.layout import Answer, Latency, Message, Reason, Wake
+from quantbot.book.layout import ANSWERED, Answer, Latency, Local, Message, Reason, Wake
 from quantbot.kernels import inlined, inner
 
 CONSTANT, RECORDED = int(Latency.CONSTANT), int(Latency.RECORDED)
 FILLED, PART = int(Answer.FILLED), int(Answer.PART)
+ACCEPTED, EXPIRED, LIVE = int(Answer.ACCEPTED), int(Answer.EXPIRED), int(Local.LIVE)
 WAKE, ANSWER_BIT = int(Message.WAKE), int(Wake.ANSWER)
 TAKEN, CROSSED = int(Reason.TAKEN), int(Reason.DEPTH_CROSSED)
 THROUGH, QUEUE = int(Reason.TRADE_THROUGH), int(Reason.QUEUE_PASSED)
@@ -95,6 +106,23 @@ def make_room(st: Any, agent: Any, a: int) -> None:
 
 
 @inner
+def say(st: Any, o: int, what: int, lots: int, ts: int, due: int) -> None:
+    """Keep a message about order `o`, made at `ts` and received at `due`, while there is room; count it anyway."""
+    n = st.n_said
+    st.n_said = n + 1
+    if n < st.n_said_rows:
+        row, order = said_at(st, n), order_at(st, o)
+        row.ts = ts
+        row.due = due
+        row.tick = order.tick
+        row.lots = lots
+        row.front = cohort_at(st, order.cohort).front if order.resting else 0.0
+        row.order = o
+        row.what = what
+        row.side = order.side
+
+
+@inner
 def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
     """Send an answer about order `o` on its way."""
     a = order_at(st, o).agent
@@ -115,12 +143,14 @@ def answer(st: Any, o: int, kind: int, lots: int, value: int, ts: int) -> None:
     slot.kind = kind
     slot.lots = lots
     slot.value = value
+    if st.n_said_rows > 0:
+        say(st, o, ANSWERED + kind, lots, ts, due)
     if st.wake & ANSWER_BIT:
         push(st, due, a, WAKE)
 
 
 @inlined
-def acknowledge(st: Any, order: Any, agent: Any, then: int, ts: int) -> None:
+def acknowledge(st: Any, o: int, order: Any, agent: Any, then: int, ts: int) -> None:
     """Let an agent take an order to be live, or gone, from when it is told.
 
     That needs no place among the answers: the agent looks at its orders anyway.
@@ -130,6 +160,8 @@ def acknowledge(st: Any, order: Any, agent: Any, then: int, ts: int) -> None:
     agent.answer_last = due
     order.heard_ns = due
     order.then = then
+    if st.n_said_rows > 0:
+        say(st, o, ANSWERED + (ACCEPTED if then == LIVE else EXPIRED), order.leaves, ts, due)
     if st.wake & ANSWER_BIT:
         push(st, due, order.agent, WAKE)
 

@@ -38,6 +38,7 @@ _cohort, _answer, _message = (_record(d) for d in (layout.COHORT, layout.ANSWER,
 _timer, _group, _feed, _model = (_record(d) for d in (layout.TIMER, layout.GROUP, layout.FEED, layout.MODEL))
 _look = _record(layout.LOOK)
 _fill, _taken, _row = (_record(d) for d in (layout.FILL, layout.TAKEN, layout.LATENCY_ROW))
+_said = _record(layout.SAID)
 _market, _resolved = _record(layout.MARKET_ORDER), _record(layout.RESOLVED)
 
 
@@ -173,6 +174,12 @@ def model_at(st: Any, m: int) -> Any:
 def fill_at(st: Any, i: int) -> Any:
     """Return fill `i` of the log."""
     return _fill(st.at_fills, i)
+
+
+@inlined
+def said_at(st: Any, i: int) -> Any:
+    """Return message `i` of those that are kept."""
+    return _said(st.at_said, i)
 
 
 @inlined

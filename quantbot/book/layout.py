@@ -13,6 +13,7 @@ NO_BID, NO_ASK = -(2**62), 2**62  # ticks of a side without a level
 NEVER = 2**63 - 1  # a time that does not come
 LINE = 64  # bytes of a line of memory
 ANSWERS_PER_ORDER = 8
+ANSWERED = 8  # what an answer's kind is shifted by where messages are kept
 NOTES = 16  # levels that an agent's taking is remembered at
 
 
@@ -191,11 +192,16 @@ FILL = np.dtype(
      ("agent", I32), ("side", I8), ("maker", I8), ("reason", I8), ("kind", I8)],
     align=True,
 )  # fmt: skip
+SAID = np.dtype(  # a message between an agent and the exchange; `what`: of `Message`, or ANSWERED + of `Answer`
+    [("ts", I64), ("due", I64), ("tick", I64), ("lots", I64), ("front", F64), ("order", I32), ("what", I8),
+     ("side", I8)],
+    align=True,
+)  # fmt: skip
 TAKEN = np.dtype([("tick", I64), ("lots", I64), ("stamp", I64), ("ts_ns", I64), ("side", I64)], align=True)
 LATENCY_ROW = np.dtype([("request_ns", I64), ("exchange_ns", I64), ("answer_ns", I64)], align=True)
 
 _DTYPES = (
-    SIZES, OURS, AGENT, ORDER, COHORT, MESSAGE, ANSWER, TIMER, GROUP, FEED, MODEL, FILL, TAKEN, LATENCY_ROW,
+    SIZES, OURS, AGENT, ORDER, COHORT, MESSAGE, ANSWER, TIMER, GROUP, FEED, MODEL, FILL, TAKEN, SAID, LATENCY_ROW,
     MARKET_ORDER, RESOLVED, LOOK,
 )  # fmt: skip
 # Kernels reach these records by address, so their layout must be part of the type that compiled code is kept under.
@@ -219,6 +225,7 @@ STATE = np.dtype(
         "at_members", "at_feed_of", "at_decide", "n_fill_rows", "n_half", "n_groups", "n_feeds", "n_table",
         "n_curve", "n_positions", "n_wants", "ahead", "next_look", "look_free", "n_looks_free",
         "at_looks", "at_look_timers",
+        "at_said", "n_said", "n_said_rows",
     )] + [("unit", F64), ("lot_size", F64), (f"layout_{_DIGEST}", I64)],
     align=True,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quantbot.bars.replay import trades
 from quantbot.book.layout import OrderKind, Reason
+from quantbot.book.lives import lives
 from quantbot.book.replay import BookReplay
 from quantbot.book.session import BookSession
 from quantbot.engine import Job, Points, Replay
@@ -19,6 +20,7 @@ from quantbot.parameters import Value
 if TYPE_CHECKING:
     from quantbot.book.engine import BookEngine
 
+_MESSAGES = 1 << 18  # kept at first: 12 MB
 REASONS: Mapping[int, str] = {
     int(Reason.TRADE_THROUGH): "trade through",
     int(Reason.QUEUE_PASSED): "queue passed",
@@ -36,7 +38,7 @@ def replay(
     "hold_equity" (the initial cash: a maker's alternative is to hold nothing). `orders` are fills, one row each, with
     `bar` (step), `ts_ns`, `side`, `units`, `price`, `fee` (with its tier, without own impact), `reason`, `maker`,
     `lots`, `ticks`, `mid` (before the fill), `queue_lots` (ahead of it when it filled), `placed_ns` (when the exchange
-    accepted it), `position`.
+    accepted it), `position`. The table "lives" has every order that was sent; see `quantbot.book.lives.lives`.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def replay(
     """
     points = Points(1, {name: np.array([value]) for name, value in point.items()})
     row = {name: float(column[0]) for name, column in engine.run(job, data, window, points).measures.items()}
-    book = engine.book_replay(job, data, window, points, curves=True, record=True)
+    book = _recorded(engine, job, data, window, points)
     equity = book.curve[0]
     if (final := row.get("final_equity", np.nan)) == final and final != equity[-1]:
         raise DivergenceError(f"replayed equity ends at {equity[-1]!r}, the row's at {final!r}")
@@ -63,7 +65,19 @@ def replay(
     orders = fills(book, data, ts_end_ns)
     signed = orders | {"units": orders["units"] * orders["side"]}
     trips = trades(signed, capital, data.instrument.multiplier, ts_end_ns, curves["mid"])
-    return Replay(ts_end_ns, curves, orders, trips, row)
+    return Replay(ts_end_ns, curves, orders, trips, row, tables={"lives": lives(book)})
+
+
+def _recorded(
+    engine: BookEngine, job: Job, data: BookSession, window: tuple[int, int], points: Points
+) -> BookReplay:  # fmt: skip
+    """Return the replay with every message kept; once more where there were more than was thought."""
+    room = _MESSAGES
+    while True:
+        book = engine.book_replay(job, data, window, points, curves=True, record=True, n_said=room)
+        if int(book.state[0]["n_said"]) <= room:
+            return book
+        room = int(book.state[0]["n_said"])
 
 
 def fills(book: BookReplay, data: BookSession, ts_end_ns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

@@ -104,6 +104,8 @@ class BookReplay:
         Of the mark-outs.
     record
         Keep every fill; else only those whose mark-outs are still due.
+    n_said
+        How many messages between agents and exchange to keep; `state.n_said` counts them all.
     curves
         Keep equity and position at every step of the grid.
     """
@@ -122,6 +124,7 @@ class BookReplay:
         horizons_ns: Sequence[int] = (),
         record: bool = False,
         curves: bool = False,
+        n_said: int = 0,
         plain_python: bool = False,
     ) -> None:
         from quantbot.book.kernels_decide import decision_address
@@ -159,6 +162,8 @@ class BookReplay:
             for j, name in enumerate(("request_ns", "exchange_ns", "answer_ns")):
                 self.rows[name][self.starts[i] : self.starts[i + 1]] = table[:, j]
         self.fills = np.zeros(max(1 << 14, 2 * n * n_slots + 256), layout.FILL)
+        self.said = np.zeros(max(n_said, 1), layout.SAID)
+        self.state["n_said_rows"] = n_said
         self.horizons = np.asarray(sorted(horizons_ns), np.int64)
         self.marked = np.zeros(self.horizons.shape[0], np.int64)
         self.marks = np.zeros((n, self.horizons.shape[0]), np.int64)
@@ -185,8 +190,9 @@ class BookReplay:
         st = self.state[0]
         for name in (
             "sizes", "ours", "agents", "orders", "cohorts", "answers", "heap", "timers", "look_timers", "looks",
-            "groups", "feeds", "models", "fills", "taken", "rows", "starts", "table", "resolved", "horizons", "marked",
-            "marks", "curve", "mids", "positions", "view", "parameters", "memory", "wants", "want", "asked", "members",
+            "groups", "feeds", "models", "fills", "said", "taken", "rows", "starts", "table", "resolved", "horizons",
+            "marked", "marks", "curve", "mids", "positions", "view", "parameters", "memory", "wants", "want", "asked",
+            "members",
             "feed_of",
         ):  # fmt: skip
             st[f"at_{name}"] = getattr(self, name).ctypes.data
