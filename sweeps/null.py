@@ -5,9 +5,10 @@
 
 Each resample puts the bars of every asset into another order (`quantbot.selection.surrogates`) and runs the sweep's own
 points over it, on the fold that a best is chosen on. Drift stays, so what a rule earns for being in a rising market is
-in the null too. Of a search that learns, the points that it came to are run, not the search. A large sweep is
-represented by a sample of its points, the real best then being that of the same sample. Resamples are no looks at the
-data: they don't enter the ledger.
+in the null too. The assets of a portfolio are put into one order together: means, risks and correlations stay, and what
+weights make of them is in the null; what they make of their changes is not. Of a search that learns, the points that it
+came to are run, not the search. A large sweep is represented by a sample of its points, the real best then being that
+of the same sample. Resamples are no looks at the data: they don't enter the ledger.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from quantbot.engine import Points, TrialStatus, get_engine
 from quantbot.errors import InputError, NotFoundError, RunError
 from sweeps.executors.base import Executor, error_of
 from sweeps.runstore import SHORT, RunStore, to_json
-from sweeps.task import judged_folds, load_data, objective, prepared, run_points, warm
+from sweeps.task import judged_folds, load_data, objective, prepared, run_points, steps_of, warm
 from sweeps.trial_digests import point_words
 
 if TYPE_CHECKING:
-    from quantbot.market import Bars
+    from quantbot.market import Bars, Panel
     from sweeps.plan import Plan
     from sweeps.results import Run
 
 Method = Literal["bootstrap", "phase"]
 _STEPS = 200_000_000  # bars times trials of one resample: some half a second of compiled kernels
 _PLAIN_STEPS = 500_000  # the same in plain Python, some three
+_JOINT_PART = 10  # of what a joint engine may take elsewhere: a resample then has a second
 MOST = 10_000  # resamples
 
 
@@ -180,12 +182,19 @@ def run_resample(root_url: str, identity: str, folder: str, method: Method, bloc
     return found
 
 
-def _resampled(bars: Bars, method: Method, block: float, identity: str, index: int) -> Bars:
+def _resampled(bars: Bars | Panel, method: Method, block: float, identity: str, index: int) -> Bars | Panel:
     """Return one resample: assets with as many bars are put into the same order, so that they stay correlated."""
-    from quantbot.selection.surrogates import bar_returns, bootstrap_order, phase_order, reordered
+    from quantbot.market import Panel
+    from quantbot.selection.surrogates import bar_returns, bootstrap_order, phase_order, reordered, reordered_panel
 
     seed = hashlib.sha256(to_json([identity, method, block, index])).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(seed[:16], "little")))
+    if isinstance(bars, Panel):
+        known = np.nan_to_num(bars.returns())
+        order = (
+            bootstrap_order(len(bars), block, rng) if method == "bootstrap" else phase_order(known.mean(axis=1), rng)
+        )
+        return reordered_panel(bars, order)
     if method == "bootstrap":
         return reordered(bars, bootstrap_order(len(bars), block, rng))
     return reordered(bars, phase_order(bar_returns(bars), rng))
@@ -204,7 +213,8 @@ def _points(root_url: str, identity: str) -> NDArray[np.int64]:
         for asset in plan.assets
         for fold in judged_folds(plan)
     )
-    most = max((_PLAIN_STEPS if plan.plain_python else _STEPS) // max(n_bars, 1), 10)
+    steps = steps_of(plan, _STEPS, _PLAIN_STEPS)
+    most = max(steps // (_JOINT_PART if plan.members else 1) // max(n_bars, 1), 10)
     if plan.n_known <= most:
         return np.arange(plan.n_known)
     return np.sort(np.argsort(point_words(plan)[: plan.n_known], kind="stable")[:most])
@@ -241,8 +251,3 @@ def _check(run: Run, n: int, method: str) -> None:
         raise InputError(f"n must be from 1 to {MOST:,} resamples, was {n}")
     if get_engine(run.plan.engine).dataset_kind != "bars":
         raise RunError(f"a noise test resamples bars; engine {run.plan.engine} runs on other data")
-    if run.plan.members:
-        raise RunError(
-            f"a noise test asks whether a rule foretells one asset's next bar; engine {run.plan.engine} weighs many "
-            "assets by their risk, which resampled bars would keep. `quantbot sweep show` has the other tests of luck"
-        )

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quantbot.errors import InputError
-from quantbot.market import Bars, Floats
+from quantbot.market import BAR_FIELDS, Bars, Floats, Panel
+from quantbot.portfolio.targets import signal_prices
 
 Order = NDArray[np.int64]
 
@@ -118,6 +119,56 @@ def reordered(bars: Bars, order: Order) -> Bars:
         volume=np.ascontiguousarray(bars.volume[order]),
         periods_per_year=bars.periods_per_year,
     )
+
+
+def reordered_panel(panel: Panel, order: Order) -> Panel:
+    """Return many instruments' bars put together in one other order, so that they move together as they did.
+
+    Each asset has bars when it had them. Where the bar that comes next is one that an asset lacks, it takes the next
+    one that it has (after its last comes its first): else assets move together as they did. Prices are of the adjusted
+    view: splits are no returns, dividends are put into the asset that paid them. Volume and funding go with their bars.
+
+    Parameters
+    ----------
+    order
+        Shape (n_bars,): which bar's shape comes next.
+
+    Raises
+    ------
+    InputError
+        If a price is not above 0.
+
+    Examples
+    --------
+    >>> from quantbot.market import Instrument
+    >>> close = np.array([[10.0, 20.0], [11.0, 22.0], [11.0, 33.0]])
+    >>> panel = Panel((Instrument("A"), Instrument("B")), np.arange(3), *[close] * 5, 252.0)
+    >>> reordered_panel(panel, np.array([0, 2, 1])).close.round(12).tolist()
+    [[10.0, 20.0], [10.0, 30.0], [11.0, 33.0]]
+    """
+    with np.errstate(invalid="ignore"):
+        if bool((panel.close <= 0).any()) or bool((panel.open <= 0).any()):
+            raise InputError("a panel has prices of 0 or less, so its bars have no returns to reorder")
+    factor = signal_prices(panel) / panel.close
+    made = {name: np.full(panel.close.shape, np.nan) for name in BAR_FIELDS}
+    funding = None if panel.funding is None else np.zeros(panel.close.shape)
+    for asset in range(len(panel.instruments)):
+        known = np.flatnonzero(~np.isnan(panel.close[:, asset]))
+        if not known.size:
+            continue
+        own = {name: getattr(panel, name)[known, asset] * factor[known, asset] for name in BAR_FIELDS[:4]}
+        source = np.searchsorted(known, order[known]) % known.size
+        before = np.concatenate([own["open"][:1], own["close"][:-1]])
+        shapes = {name: (prices / before)[source] for name, prices in own.items()}
+        closes = own["open"][0] * np.cumprod(shapes["close"])
+        base = np.concatenate([own["open"][:1], closes[:-1]])
+        for name in ("open", "high", "low"):
+            made[name][known, asset] = shapes[name] * base
+        made["close"][known, asset] = closes
+        made["volume"][known, asset] = (panel.volume[known, asset] / factor[known, asset])[source]
+        if funding is not None and panel.funding is not None:
+            funding[known, asset] = panel.funding[known, asset][source]
+    return Panel(panel.instruments, panel.ts_end_ns, **made, periods_per_year=panel.periods_per_year, funding=funding)
 
 
 def bar_returns(bars: Bars) -> Floats:

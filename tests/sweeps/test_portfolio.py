@@ -14,7 +14,7 @@ import pytest
 
 from datasets.bars import BarColumns, BarsMeta, write_bars
 from datasets.store import Store, open_store
-from quantbot.errors import RunError, SpecError
+from quantbot.errors import SpecError
 from sweeps.executors import Executor, dask_executor, serial
 from sweeps.ledger import family_of, read_ledger
 from sweeps.null import run_null
@@ -303,10 +303,37 @@ def test_luck__is_assessed_and_counted_in_a_family_of_the_method(reference: tupl
     assert not any("round trip" in advice.sentence for advice in luck.warnings)
 
 
-def test_noise_test__is_refused_with_its_reason(reference: tuple[Store, Outcome]) -> None:
-    run = open_run(reference[0], reference[1].identity)
-    with serial() as executor, pytest.raises(RunError, match="portfolio weighs many assets"):
-        run_null(run, executor, n=1)
+def write_turns(root: Store, *, lasting: bool) -> None:
+    """Write three assets of which one rises while the others fall, in turn for 25 bars, or for one at a time."""
+    rng = np.random.default_rng(5)
+    n_bars = 400
+    leader = np.repeat(rng.integers(0, 3, n_bars // 25), 25) if lasting else rng.integers(0, 3, n_bars)
+    times = (12_000 + np.arange(n_bars, dtype=np.int64)) * DAY_NS
+    columns = {}
+    for number, symbol in enumerate(ASSETS[:3]):
+        close = 100 * np.exp(np.cumsum(np.where(leader == number, 0.008, -0.004) + rng.normal(0, 0.008, n_bars)))
+        opened = np.append(100.0, close[:-1])
+        fields = times, opened, np.maximum(opened, close), np.minimum(opened, close), close, np.ones(n_bars)
+        columns[symbol] = BarColumns(*(own[100 * (number == 2) :] for own in fields))
+    write_bars(root, "test/turns", columns, BarsMeta("Turns", "tests", "1d", 252.0, synthetic=True), {})
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_noise_test__tells_momentum_that_lasts_from_momentum_of_noise(tmp_path: Path, lasting: bool) -> None:
+    root = open_store(tmp_path / "store")
+    write_turns(root, lasting=lasting)
+    spec = {"version": 1, "run": {"engine": "portfolio"}, "data": {"dataset": "test/turns"},
+            "scenarios": {"window": 30}, "optimise": {"method": "momentum", "share": 0.4}, "rebalance": {"every": 2},
+            "parameters": {"optimise.lookback": {"values": [5, 10, 20]}}}  # fmt: skip
+    identity = submitted(root, spec)
+    with serial() as executor:
+        drive(root, identity, executor)
+        found = run_null(open_run(root, identity), executor, n=24)
+    assert found.n_points == 3
+    assert (found.p_value == 1 / 25) == lasting
+    assert found.p_value > 0.1 or lasting
+    with serial() as executor:
+        assert run_null(open_run(root, identity), executor, n=24).bests == found.bests
 
 
 def test_search__by_bayes_learns_over_a_portfolios_settings(root: Store) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantbot.errors import InputError
-from quantbot.market import Bars, Instrument
-from quantbot.selection.surrogates import bar_returns, bootstrap_order, phase_order, reordered
+from quantbot.market import Bars, Instrument, Panel
+from quantbot.selection.surrogates import bar_returns, bootstrap_order, phase_order, reordered, reordered_panel
 
 
 def market(n: int = 2000, seed: int = 0, rho: float = 0.0) -> Bars:
@@ -94,3 +94,37 @@ def test_reordered__refuses_prices_without_returns() -> None:
     bars.low[3] = 0.0
     with pytest.raises(InputError, match="prices of 0 or less"):
         reordered(bars, np.arange(10))
+
+
+def test_panel__keeps_who_moves_with_whom_and_when_each_asset_is_there() -> None:
+    rng = np.random.default_rng(2)
+    n = 400
+    market = rng.standard_normal((n, 1))
+    close = 100 * np.exp(np.cumsum(0.01 * (market * [1.0, 1.5, 0.5] + 0.3 * rng.standard_normal((n, 3))), axis=0))
+    opened = np.vstack([close[:1], close[:-1]]) * 1.001
+    dividend = np.zeros((n, 3))
+    dividend[200, 0] = 5.0
+    for field in (close, opened):
+        field[:120, 2] = np.nan
+    volume = np.where(np.isnan(close), np.nan, 1e5)
+    instruments = tuple(Instrument(name) for name in "ABC")
+    prices = opened, np.fmax(opened, close), np.fmin(opened, close), close, volume
+    panel = Panel(instruments, np.arange(n), *prices, 252.0, dividend=dividend)
+    order = bootstrap_order(n, 4, rng)
+    found = reordered_panel(panel, order)
+    np.testing.assert_array_equal(np.isnan(found.close), np.isnan(panel.close))
+    assert found.dividend is None
+    own, made = panel.returns(), found.returns()
+    later = np.flatnonzero(order > 0)[1:]  # the first of all bars has no close before it
+    np.testing.assert_allclose(made[later, :2], own[order[later], :2], atol=1e-12)
+    both = order >= 121  # of bars that the third asset has, it moves with the others as it did
+    both[:121] = False
+    np.testing.assert_allclose(made[both], own[order[both]], atol=1e-12)
+    assert (found.low <= found.close + 1e-12)[120:].all()
+
+
+def test_panel__of_impossible_prices_has_no_returns_to_reorder() -> None:
+    one = np.array([[1.0], [-1.0]])
+    panel = Panel((Instrument("A"),), np.arange(2), *[one] * 4, np.abs(one), 252.0)
+    with pytest.raises(InputError, match="0 or less"):
+        reordered_panel(panel, np.array([0, 1]))
