@@ -228,6 +228,8 @@ def fill(st: Any, o: int, tick: int, lots: int, maker: int, reason: int, front: 
         row.reason = reason
         row.kind = order.kind
         st.n_fills = n + 1
+        if st.n_horizons > 0:  # the first of its mark-outs may be due before all that was known to be
+            st.next_due = min(st.next_due, ts + whole(st.at_horizons, 0))
     else:
         st.fills_dropped += 1
 

@@ -333,6 +333,7 @@ class BookReplay:
             )
         ]  # fmt: skip
         self._bind()
+        st["next_due"] = -(2**62)  # what this part brings may be heard before all that was known to be due
         while True:
             until = n
             if st["by_order"]:

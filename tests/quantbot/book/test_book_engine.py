@@ -78,6 +78,13 @@ def test_trial__depends_on_nothing_but_its_own_point() -> None:
         assert same(together, ENGINE.run(job(), data, (0, len(data)), points[i : i + 1]), i, 0)
 
 
+def test_markouts__are_taken_on_time_whoever_else_is_woken_then() -> None:
+    data = BookSession.of(BY_PRICE, step_ns=3 * 10**9)
+    points = Points(2, {"execution.period_ms": np.array([10.0, 900.0])})
+    together = ENGINE.run(job(), data, (0, len(data)), points)
+    assert same(together, ENGINE.run(job(), data, (0, len(data)), points[1:]), 1, 0)
+
+
 def test_session__in_parts_gives_the_same_row() -> None:
     whole = session(BY_ORDER)
     parts = replace(whole, read=lambda: (BY_ORDER[:700], BY_ORDER[700:701], BY_ORDER[701:]))
