@@ -53,8 +53,8 @@ _KINDS = {
     "splits": _Kind("splits", ("ratio", "split", "splits"), "is not above 0"),
     "dividends": _Kind("dividends", ("amount", "dividend", "dividends", "cash"), "is below 0"),
     "funding": _Kind(
-        "funding", ("rate", "funding", "funding_rate", "fundingrate", "lastfundingrate"), "is 100 % or more",
-        "rates are fractions: 0.0001 is a basis point",
+        "funding", ("rate", "funding", "funding_rate", "fundingrate", "last_funding_rate", "lastfundingrate"),
+        "is 100 % or more", "rates are fractions: 0.0001 is a basis point",
     ),
 }  # fmt: skip
 

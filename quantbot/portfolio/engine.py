@@ -119,6 +119,7 @@ class PortfolioEngine:
         n_assets = max(len(job.assets), 1)
         longest = 8 * n_steps * n_assets  # a chain that decides at each bar
         own = min(2 * longest * n_points, 2 * (TARGETS_BYTES + longest)) + REMEMBERED_BYTES
+        own += 4 * longest * len(job.tables.get(STRATEGIES, {}))
         drawn = 8 * int(job.settings.get("scenarios.n_scenarios", 0)) * n_assets
         return memory_bytes(n_steps, n_assets, n_points) + own + 6 * longest + 4 * drawn
 

@@ -126,12 +126,11 @@ def pool(targets: Mapping[str, Targets], allocation: Mapping[str, float]) -> Tar
     parts = np.zeros((n_sets, len(names), bars.shape[0], first.weights.shape[2]))
     for i, name in enumerate(names):
         own = targets[name]
-        asked = np.zeros((own.weights.shape[0], own.weights.shape[2]))
-        rows = {int(bar): row for row, bar in enumerate(own.bars.tolist())}
-        for k, bar in enumerate(bars.tolist()):
-            if bar in rows:
-                asked = np.where(np.isnan(own.weights[:, rows[bar]]), asked, own.weights[:, rows[bar]])
-            parts[:, i, k] = asked * allocation[name]
+        known = ~np.isnan(own.weights)
+        last = np.maximum.accumulate(np.where(known, np.arange(own.bars.shape[0])[None, :, None], -1), axis=1)
+        asked = np.where(last < 0, 0.0, np.take_along_axis(own.weights, np.maximum(last, 0), axis=1))
+        row = np.searchsorted(own.bars, bars, side="right") - 1  # the last decision at or before each bar
+        parts[:, i, row >= 0] = asked[:, row[row >= 0]] * allocation[name]
     return Targets(bars, parts.sum(axis=1), first.of, "weights", names, parts)
 
 

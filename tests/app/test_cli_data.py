@@ -73,6 +73,21 @@ def test_ingest_csv__takes_columns_by_name_number_and_none(capsys: pytest.Captur
     assert "repaired:sort" in rules
 
 
+def test_ingest_scenarios__stores_what_a_spec_names(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, store: str
+) -> None:
+    file = tmp_path / "views.csv"
+    file.write_text("known,A,B\n2024-01-02,0.1,0\n2024-01-02,-0.1,0\n2024-01-05,0,0\n")
+    code, made = _json(capsys, "ingest", "scenarios", "mine/views", str(file))
+    assert code == 0
+    assert (made["assets"], made["n_scenarios"], made["n_sets"], made["dated"]) == (["A", "B"], 3, 2, True)
+    assert main(["ingest", "scenarios", "mine/views", str(file)]) == 0
+    assert "3 scenarios of 2 assets, 2 sets by time" in capsys.readouterr().out
+    file.write_text("A\n2\nx\n")
+    assert main(["ingest", "scenarios", "mine/views", str(file)]) == 2
+    assert "line 3: A 'x' is not a number" in capsys.readouterr().err
+
+
 def test_ingest__refuses_with_the_place_and_stores_nothing(
     capsys: pytest.CaptureFixture[str], csv: Path, store: str
 ) -> None:
