@@ -150,7 +150,7 @@ def _frontier(subject: Subject, seen: RiskView, view: dict[str, str]) -> None:
     risk = seen.contributions().total
     figure = frontier_chart(
         front, cloud, (risk, mean), alone, periods_per_year=subject.holdings.periods_per_year, beta=seen.beta,
-        bar="bar", called=WEIGHTS[which].partition(":")[0],
+        bar="bar", called=WEIGHTS[which].replace(":", ""),
     )  # fmt: skip
     at_same = float(np.interp(mean, front.mean, front.cvar)) if front.mean[0] <= mean <= front.mean[-1] else None
     st.plotly_chart(
