@@ -9,7 +9,7 @@ from quantbot.book.kernels_fills import CONSTANT, acknowledge, answer, delay, fi
 from quantbot.book.kernels_memory import agent_at, order_at, ours, sizes, taken_note, whole
 from quantbot.book.kernels_queue import join, leave
 from quantbot.book.layout import NO_ASK, NO_BID, NOTES, Answer, Local, Message, OrderKind, Reason
-from quantbot.kernels import inner
+from quantbot.kernels import inlined, inner
 
 NEW, CANCEL = int(Message.NEW), int(Message.CANCEL)
 FILLED, PART = int(Answer.FILLED), int(Answer.PART)
@@ -108,7 +108,7 @@ def push_price(agent: Any, lots: int, value: int) -> None:
         agent.impact_cost += agent.impact * value * math.sqrt(lots)
 
 
-@inner
+@inlined
 def arrive_new(st: Any, o: int, ts: int) -> None:
     """Match, rest or refuse an order; return nothing: the answer is on its way."""
     order = order_at(st, o)
@@ -148,7 +148,7 @@ def arrive_new(st: Any, o: int, ts: int) -> None:
     acknowledge(st, o, order, agent, LIVE, ts)
 
 
-@inner
+@inlined
 def arrive(st: Any, o: int, kind: int, ts: int) -> None:
     """Process one message of an agent at the exchange."""
     order = order_at(st, o)

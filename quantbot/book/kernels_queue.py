@@ -77,7 +77,7 @@ def traded_at(cohort: Any, kind: int, lots: int, level_lots: int) -> int:
     return 0
 
 
-@inner
+@inlined
 def join(st: Any, o: int, model: Any, sequence: int) -> None:
     """Put order `o` at the end of its level's queue: into the cohort that is in the same place, else a new one."""
     order = order_at(st, o)

@@ -25,7 +25,7 @@ from quantbot.book.kernels_memory import (
 from quantbot.book.kernels_orders import forget_side
 from quantbot.book.kernels_samples import mark, sample
 from quantbot.book.layout import NEVER, Message, Status, Wake
-from quantbot.kernels import inner, jit
+from quantbot.kernels import inlined, inner, jit
 
 EXECUTE, TRADE, SET, CLEAR = int(Action.EXECUTE), int(Action.TRADE), int(Action.SET), int(Action.CLEAR)
 HALT, RESUME = int(Action.HALT), int(Action.RESUME)
@@ -67,7 +67,7 @@ def replay(
                     receive(st, feed_at(st, c), ts_received, action, side, price, size, flags, st.now - 1, ALL)
             return 0
         while ts > st.next_due:
-            if st.n_fills > margin or st.n_looks_free < st.n_groups:
+            if full(st, margin) or st.n_looks_free < st.n_groups:
                 return GROW
             due, kind = next_due(st, ts_received)
             st.next_due = due
@@ -130,7 +130,7 @@ def replay(
                     feed.traded = 0
         if k >= n_until:
             break
-        if st.n_fills > margin:
+        if full(st, margin):
             return GROW
         if ts_received[e] > st.next_look:
             if st.n_looks_free < st.n_groups:
@@ -179,6 +179,17 @@ def replay(
     mark(st, NEVER)
     st.now = st.stop
     return 0
+
+
+@inlined
+def full(st: Any, margin: int) -> bool:
+    """Return whether the log of fills must grow; where nobody will read it, it begins anew instead."""
+    if st.n_fills <= margin:
+        return False
+    if st.forgets:
+        st.n_fills = 0
+        return False
+    return True
 
 
 @inner

@@ -223,7 +223,7 @@ STATE = np.dtype(
         "at_marks", "at_curve", "at_mids", "n_mids", "at_positions", "at_view", "at_parameters", "at_memory",
         "at_wants", "at_want", "at_asked",
         "at_members", "at_feed_of", "at_decide", "n_fill_rows", "n_half", "n_groups", "n_feeds", "n_table",
-        "n_curve", "n_positions", "n_wants", "ahead", "next_look", "look_free", "n_looks_free",
+        "n_curve", "n_positions", "n_wants", "forgets", "ahead", "next_look", "look_free", "n_looks_free",
         "at_looks", "at_look_timers",
         "at_said", "n_said", "n_said_rows",
     )] + [("unit", F64), ("lot_size", F64), (f"layout_{_DIGEST}", I64)],

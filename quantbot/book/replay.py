@@ -235,6 +235,7 @@ class BookReplay:
         st["wake"], st["n_levels"], st["n_slots"] = int(strategy.wake), strategy.levels, n_slots
         st["n_answers"] = layout.n_answers(n_slots)
         st["n_agents"], st["n_parameters"] = self.n_agents, self.parameters.shape[1]
+        st["forgets"] = not self.record and not self.horizons.shape[0]
         st["n_wants"] = self.wants.shape[1]
         st["n_memory"], st["depth_levels"] = self.memory.shape[1], strategy.depth_levels
         st["wants_open"] = bool({"open_buy_lots", "open_sell_lots"} & set(strategy.arguments))
@@ -292,6 +293,7 @@ class BookReplay:
         self.looks["next"][n:] = [*range(n + 1, self.looks.shape[0]), st["look_free"]]
         st["look_free"] = n
         st["n_looks_free"] += self.looks.shape[0] - n
+        self._bind()
 
     def feed(self, events: Events, *, final: bool = False, order_of: NDArray[np.int64] | None = None) -> None:
         """Replay the next part of the day.
@@ -347,7 +349,6 @@ class BookReplay:
             status = replay(*arguments)
             if status == Status.GROW:
                 self._make_room()
-                self._bind()
             elif status == Status.OUT_OF_WINDOW:
                 row = int(order[st["k"]]) if order.shape[0] else int(st["k"])
                 raise DataError(
@@ -402,10 +403,11 @@ class BookReplay:
         if st["n_looks_free"] < st["n_groups"]:
             self._more_looks()
         n = int(st["n_fills"])
-        done = 0 if self.record else (int(self.marked.min()) if self.marked.shape[0] else n)
+        done = 0 if self.record or not self.marked.shape[0] else int(self.marked.min())
         if done:
             self.fills[: n - done] = self.fills[done:n]
             self.marked -= done
             st["n_fills"] = n = n - done
         if 2 * n > self.fills.shape[0]:
             self.fills = np.concatenate([self.fills, np.zeros_like(self.fills)])
+            self._bind()
