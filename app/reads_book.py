@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -10,6 +10,8 @@ from app import reads, reads_data
 from quantbot.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from datasets.catalog import Entry
     from datasets.moments import Look, Moments
     from quantbot.book.depth import Clock
@@ -47,6 +49,18 @@ def look(place: Place, ts_ns: int, span_ns: int, clock: Clock) -> Look:
 @st.cache_resource(max_entries=32, show_spinner="Rebuilding the book")
 def _look(url: str, place: Place, ts_ns: int, span_ns: int, clock: Clock) -> Look:
     return _moments(url, *place).look(ts_ns, span_ns, clock)
+
+
+def queue(identity: str, mark: int, trial: int, span_ns: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """Return the lots ahead of a trial's own resting orders through a window; see `sweeps.queues.queue_path`."""
+    return _queue(reads.store_url(), identity, mark, trial, span_ns)
+
+
+@st.cache_resource(max_entries=32, show_spinner="Following the queue")
+def _queue(url: str, identity: str, mark: int, trial: int, span_ns: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    from sweeps.queues import queue_path
+
+    return queue_path(reads.open_run(identity, mark), trial, span_ns)
 
 
 def place_of(identity: str, mark: int, trial: int) -> Place:

@@ -21,6 +21,9 @@ from quantbot.book import BookInstrument, Depth, Ladder
 UNITS = ((10**9, "s"), (10**6, "ms"), (10**3, "µs"))
 COLOURS = "Viridis"
 _MOST_FILLS = 300
+_MOST_ORDERS = 400  # of a side and an end
+_SIGNS = {"decided": "square", "at the exchange": "circle", "known": "diamond", "cancel sent": "square-open",
+          "end known": "diamond-open"}  # fmt: skip
 _SIDES = (
     (1, "buys", theme.SKY, "circle"),
     (-1, "sells", theme.ORANGE, "diamond"),
@@ -35,32 +38,73 @@ class Own:
     Attributes
     ----------
     orders
-        Columns of equal length: `start_ns`, `end_ns` (rested at the exchange from, until), `price_ticks`, `side`.
+        Columns of equal length: `start_ns`, `end_ns` (rested at the exchange from, until), `price_ticks`, `side`,
+        `filled` (whether it ended so).
     fills
         Columns of equal length: `ts_ns`, `price_ticks`, `lots`, `side`, `maker`, `reason` (text).
     queue
         Columns of equal length: `start_ns`, `end_ns`, `side`, `low`, `ahead`, `high`: lots ahead of an order of ours,
         as the model takes it, and what may be at least and at most.
+    way
+        Of one order: (what, time, price in ticks) of each of its legs' ends, in order of time.
     """
 
     orders: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     fills: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     queue: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    way: tuple[tuple[str, int, int], ...] = ()
 
 
-def own_of(orders: Mapping[str, NDArray[Any]]) -> Own:
-    """Return what a trial did from the fills of its replay: a maker's order rested from its acceptance to its fill."""
-    rested = np.asarray(orders["maker"], bool)
+def own_of(
+    orders: Mapping[str, NDArray[Any]], lives: Mapping[str, NDArray[Any]], row: int | None = None,
+    path: Mapping[str, NDArray[Any]] | None = None,
+) -> Own:  # fmt: skip
+    """Return what a trial did, from the fills and the table "lives" of its replay.
+
+    Parameters
+    ----------
+    row, path
+        Which order is looked at, and the lots ahead of all that rest, as `sweeps.queues.queue_path` gives them.
+    """
+    rested = np.asarray(lives["rested"], bool)
+    maker = np.asarray(orders["maker"], bool)
     return Own(
         orders={
-            "start_ns": orders["placed_ns"][rested], "end_ns": orders["ts_ns"][rested],
-            "price_ticks": orders["ticks"][rested], "side": orders["side"][rested],
+            "start_ns": lives["arrived_ns"][rested], "end_ns": lives["end_ns"][rested],
+            "price_ticks": lives["ticks"][rested], "side": lives["side"][rested],
+            "filled": lives["end"][rested] == "filled",
         },
         fills={
             "ts_ns": orders["ts_ns"], "price_ticks": orders["ticks"], "lots": orders["lots"], "side": orders["side"],
-            "maker": rested, "reason": orders["reason"],
+            "maker": maker, "reason": orders["reason"],
         },
+        queue={} if row is None or path is None else _queue_of(lives, row, path),
+        way=() if row is None else _way_of(lives, row),
     )  # fmt: skip
+
+
+def _queue_of(
+    lives: Mapping[str, NDArray[Any]], row: int, path: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """Return the queue of one order: from each moment at which it was looked at until the next."""
+    own = (path["placed_ns"] == lives["arrived_ns"][row]) & (path["side"] == lives["side"][row])
+    own &= path["ticks"] == lives["ticks"][row]
+    starts = path["ts_ns"][own]
+    if not lives["rested"][row] or not starts.size:
+        return {}
+    columns = {name: path[name][own] for name in ("side", "low", "ahead", "high")}
+    return {"start_ns": starts, "end_ns": np.append(starts[1:], max(lives["end_ns"][row], starts[-1])), **columns}
+
+
+def _way_of(lives: Mapping[str, NDArray[Any]], row: int) -> tuple[tuple[str, int, int], ...]:
+    """Return when an order was decided on, was at the exchange, was known of; and likewise its cancel and its end."""
+    tick = int(lives["ticks"][row])
+    legs = [("decided", "sent_ns"), ("at the exchange", "arrived_ns"), ("known", "heard_ns"),
+            ("cancel sent", "cancel_ns"), (str(lives["end"][row]), "end_ns"), ("end known", "told_ns")]  # fmt: skip
+    if lives["end"][row] in ("rests", "sent"):
+        legs = legs[:4] if lives["end"][row] == "rests" else legs[:1]
+    times = ((what, int(lives[name][row]), tick) for what, name in legs)
+    return tuple(sorted((each for each in times if each[1] > 0), key=lambda each: each[1]))
 
 
 def unit_of(span_ns: int) -> tuple[int, str]:
@@ -100,6 +144,7 @@ def depth_chart(seen: Depth, instrument: BookInstrument, at_ns: int, own: Own | 
         own = _within(own, seen)
         _orders(figure, seen, axis, own)
         _fills(figure, axis, own)
+        _way(figure, seen, axis, own)
         if strip:
             _queue(figure, axis, own)
     theme.base(figure, height=640 if strip else 540, top=40, bottom=46)
@@ -177,19 +222,47 @@ def _orders(figure: go.Figure, seen: Depth, axis: _Axis, own: Own) -> None:
         return
     begins, ends = own.orders["start_ns"], own.orders["end_ns"]
     within = (begins < seen.ends_ns[-1]) & (ends > seen.start_ns)
-    for side, name, colour in ((1, "own bids", theme.GREEN), (-1, "own asks", theme.PURPLE)):
-        here = within & (own.orders["side"] == side)
+    for side, name, colour, filled in (
+        (1, "own bids", theme.GREEN, True), (-1, "own asks", theme.PURPLE, True),
+        (1, "own bids, not filled", theme.GREEN, False), (-1, "own asks, not filled", theme.PURPLE, False),
+    ):  # fmt: skip
+        here = within & (own.orders["side"] == side) & (own.orders["filled"] == filled)
+        here[np.flatnonzero(here)[:-_MOST_ORDERS]] = False
         if not here.any():
             continue
         x = np.full((int(here.sum()), 3), np.nan)
         x[:, 0] = axis.x(np.maximum(begins[here], seen.start_ns))
         x[:, 1] = axis.x(np.minimum(ends[here], seen.ends_ns[-1]))
         y = np.repeat(axis.y(own.orders["price_ticks"][here]), 3)
-        for ink, width, shown in (("white", 8, False), (colour, 5, True)):
+        for ink, width, shown in (("white", 8 if filled else 5, False), (colour, 5 if filled else 2, True)):
             figure.add_trace(
                 go.Scatter(x=x.ravel(), y=y, mode="lines", name=name, legendgroup=name, showlegend=shown,
                            line={"color": ink, "width": width}, hoverinfo="skip"), row=1, col=1,
             )  # fmt: skip
+
+
+def _way(figure: go.Figure, seen: Depth, axis: _Axis, own: Own) -> None:
+    """Draw the legs of the order that is looked at: decision, arrival, what was known when; dotted between."""
+    here = [each for each in own.way if seen.start_ns <= each[1] <= int(seen.ends_ns[-1])]
+    if not here:
+        return
+    x = axis.x(np.array([ts for _, ts, _ in here], np.int64)).tolist()
+    y = axis.y(np.array([tick for _, _, tick in here])).tolist()
+    symbols = [_SIGNS.get(what, "x") for what, _, _ in here]
+    for ink, size, width in (("white", 13, 5), ("black", 9, 1.5)):
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=y, mode="lines+markers", name="the order's way", legendgroup="way", showlegend=False,
+                line={"color": ink, "width": width, "dash": "dot"},
+                marker={"symbol": symbols, "size": size, "color": ink, "line": {"color": "white", "width": 1}},
+                customdata=[[str(ts), what] for what, ts, _ in here], hovertemplate="%{customdata[1]}<extra></extra>",
+            ), row=1, col=1,
+        )  # fmt: skip
+    for what, symbol in zip(dict.fromkeys(what for what, _, _ in here), dict.fromkeys(symbols), strict=False):
+        figure.add_trace(
+            go.Scatter(x=[None], y=[None], mode="markers", name=what,
+                       marker={"symbol": symbol, "size": 9, "color": theme.GREY}), row=1, col=1,
+        )  # fmt: skip
 
 
 def _within(own: Own, seen: Depth) -> Own:
@@ -227,26 +300,30 @@ def _fills(figure: go.Figure, axis: _Axis, own: Own) -> None:
 
 
 def _queue(figure: go.Figure, axis: _Axis, own: Own) -> None:
-    """Draw what is ahead of own orders: the model's number as a line, its bounds as a band where it guesses."""
+    """Draw what is ahead of an own order: the model's number, in a hatched band where it guesses."""
     queue = own.queue
-    for side, name, colour in ((1, "ahead of bids", theme.GREEN), (-1, "ahead of asks", theme.PURPLE)):
-        here = queue["side"] == side
-        if not here.any():
-            continue
-        x = np.full((int(here.sum()), 3), np.nan)
-        x[:, 0], x[:, 1] = axis.x(queue["start_ns"][here]), axis.x(queue["end_ns"][here])
-        for values, dash, width, shown in (
-            ("low", "dot", 1, False),
-            ("high", "dot", 1, False),
-            ("ahead", "solid", 2.5, True),
-        ):
-            if values != "ahead" and np.array_equal(queue[values][here], queue["ahead"][here]):
-                continue
-            figure.add_trace(
-                go.Scatter(x=x.ravel(), y=np.repeat(queue[values][here].astype(np.float64), 3), mode="lines", name=name,
-                           legendgroup=name, showlegend=shown, line={"color": colour, "width": width, "dash": dash}),
-                row=2, col=1,
-            )  # fmt: skip
+    x = axis.x(np.append(queue["start_ns"], queue["end_ns"][-1:]))
+    colour = theme.GREEN if queue["side"][0] > 0 else theme.PURPLE
+
+    def line(name: str) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = np.append(queue[name], queue[name][-1:]).astype(np.float64)
+        return np.round(values, 3)
+
+    lines: list[tuple[str, str, dict[str, Any]]] = []
+    if not (np.array_equal(queue["low"], queue["ahead"]) and np.array_equal(queue["high"], queue["ahead"])):
+        hatched = {"fill": "tonexty", "fillcolor": "rgba(128,128,128,0.15)",
+                   "fillpattern": {"shape": "/", "fgcolor": colour, "size": 6, "solidity": 0.25}}  # fmt: skip
+        lines = [("low", "at least ahead", {}), ("high", "between the bounds", hatched)]
+    for values, name, more in [*lines, ("ahead", "lots ahead", {})]:
+        own_line = values == "ahead"
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=line(values), mode="lines", name=name, showlegend=bool(more) or own_line,
+                line={"color": colour, "width": 2.5 if own_line else 1, "dash": "solid" if own_line else "dot",
+                      "shape": "hv"},
+                hovertemplate=f"{name}: %{{y}} lots<extra></extra>", **more,
+            ), row=2, col=1,
+        )  # fmt: skip
     figure.update_yaxes(title_text="lots ahead", rangemode="tozero", row=2, col=1)
 
 

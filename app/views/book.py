@@ -11,8 +11,8 @@ import streamlit as st
 
 from app import format as fmt
 from app import reads, reads_book
-from app.figures.book import depth_alt, depth_chart, ladder_chart, own_of
-from app.views import _book_tabs, _parts, _shown, _trial_book, _url
+from app.figures.book import depth_alt, depth_chart, ladder_chart
+from app.views import _book_orders, _book_tabs, _parts, _shown, _trial_book, _url
 from quantbot.errors import NotFoundError, QuantBotError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quantbot.book.depth import Clock
     from sweeps.results import TrialReplay
 
-KEYS = ("run", "trial", "dataset", "asset", "b.session", "b.t", "b.span", "b.clock", "b.step")
+KEYS = ("run", "trial", "dataset", "asset", "b.session", "b.t", "b.span", "b.clock", "b.step", "b.order")
 MS, S, MIN = 10**6, 10**9, 60 * 10**9
 SPANS = {
     10 * MS: "10 ms",
@@ -47,6 +47,7 @@ class Subject:
     place: Place
     moments: Moments
     replay: TrialReplay | None = None
+    trial: tuple[str, int, int] | None = None  # identity, mark, trial
 
 
 @_parts.page
@@ -110,7 +111,7 @@ def _trial(view: dict[str, str]) -> Subject | None:
     replay = _replayed(shown, trial)
     if replay is not None and "b.t" not in view and len(replay.orders["ts_ns"]):
         view["b.t"] = str(int(replay.orders["ts_ns"][0]))
-    return Subject(place, reads_book.moments(place), replay)
+    return Subject(place, reads_book.moments(place), replay, (shown.identity, shown.mark, trial))
 
 
 def _replayed(shown: Shown, trial: int) -> TrialReplay | None:
@@ -159,7 +160,7 @@ def _at(subject: Subject, view: dict[str, str]) -> None:
     _ways(seen, step_ns, places[4])
     if subject.replay is not None:
         _fill_ways(subject.replay, ts_ns)
-    _pictures(subject, seen)
+    _pictures(subject, seen, view)
     if subject.replay is not None:
         _fills(subject.replay, ts_ns)
     _book_tabs.events(subject.moments.instrument, seen)
@@ -283,16 +284,18 @@ def _fills(replay: TrialReplay, ts_ns: int) -> None:
 
 def _go(ts_ns: int | None) -> None:
     st.session_state["b.turn"] = st.session_state.get("b.turn", 0) + 1
-    _url.turn("book", **{"b.t": str(max(ts_ns or 0, 0))})
+    _url.turn("book", **{"b.t": str(max(ts_ns or 0, 0)), "b.order": None})
 
 
 # -------------------------------------------------------------------------------------------------------- the pictures
 
 
-def _pictures(subject: Subject, seen: Look) -> None:
+def _pictures(subject: Subject, seen: Look, view: dict[str, str]) -> None:
     instrument = subject.moments.instrument
     turn = st.session_state.setdefault("b.turn", 0)  # a new picture is a new chart: old clicks are no wishes any more
-    own = None if subject.replay is None else own_of(subject.replay.orders)
+    own = None
+    if subject.replay is not None and subject.trial is not None:
+        own = _book_orders.own(subject.replay, subject.trial, seen, instrument, view, turn)
     left, right = st.columns([7, 2.4])
     with left:
         st.plotly_chart(

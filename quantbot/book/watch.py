@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.book.events import Events
+from quantbot.book.events import Action, Events
 from quantbot.book.layout import Queue
 from quantbot.engine import Job, Points
 from quantbot.parameters import Value
@@ -41,21 +41,31 @@ class Watch:
         self.rows: list[tuple[float, ...]] = []
         self._next, self._due, self._latest = 0, False, -(2**62)
         self._seen: set[tuple[int, ...]] = set()
+        self._halted = False
 
     def pieces(self, events: Events) -> Iterator[Events]:
-        """Yield the events until each moment, and the rest."""
+        """Yield the events until each moment, then nothing but the moment itself, and the rest."""
         times = np.maximum.accumulate(np.maximum(events.ts_exchange_ns, self._latest))
         start = 0
         while self._next < len(self.moments_ns) and len(times) and times[-1] > self.moments_ns[self._next]:
             stop = int(np.searchsorted(times, self.moments_ns[self._next], side="right"))
-            self._due = True
             yield events[start:stop]
+            self._due = True
+            yield self._nothing(events)
             start = stop
         self._latest = int(times[-1]) if len(times) else self._latest
         yield events[start:]
 
+    def _nothing(self, events: Events) -> Events:
+        """Return an event that changes nothing, at the moment: what was on its way by then has arrived."""
+        if self._halted:
+            return events[:0]
+        row = (int(self.moments_ns[self._next]), Action.RESUME, 0, 0, 0)
+        return Events.of(events.instrument, events.session, [row])
+
     def look(self, book: BookReplay) -> None:
         """Note what rests now, if a moment is due: after what `pieces` gave up to it."""
+        self._halted = bool(book.state[0]["halted"])
         if not self._due:
             return
         ts_ns = int(self.moments_ns[self._next])

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from app.figures.book import Own, depth_alt, depth_chart, ladder_chart
+from app.figures.book import Own, depth_alt, depth_chart, ladder_chart, own_of
 from quantbot.book import Action, Book, BookInstrument, Events, depth_between
 
 L3 = BookInstrument("X", 0.01, 1.0, "by_order", currency="EUR")
@@ -30,7 +32,7 @@ def test_depth_chart__colours_by_logarithm_and_leaves_what_is_empty_open():
 def test_depth_chart__shows_own_orders_fills_and_what_is_ahead():
     own = Own(
         {"start_ns": np.array([-50, 500]), "end_ns": np.array([60, 600]), "price_ticks": np.array([10_001, 1]),
-         "side": np.array([-1, 1])},
+         "side": np.array([-1, 1]), "filled": np.array([True, False])},
         {"ts_ns": np.array([60]), "price_ticks": np.array([10_001]), "lots": np.array([2]), "side": np.array([-1]),
          "maker": np.array([True]), "reason": np.array(["queue passed"])},
         {"start_ns": np.array([0]), "end_ns": np.array([60]), "side": np.array([-1]), "low": np.array([4.0]),
@@ -43,7 +45,40 @@ def test_depth_chart__shows_own_orders_fills_and_what_is_ahead():
     assert "own bids" not in {trace.name for trace in figure.data}  # it rested later
     told = next(trace for trace in figure.data if trace.name == "own sells" and trace.customdata is not None)
     assert list(told.customdata[0]) == ["60", 2, "maker", "queue passed"]
-    assert len([trace for trace in figure.data if trace.name == "ahead of asks"]) == 3
+    names = [trace.name for trace in figure.data]
+    assert names[-3:] == ["at least ahead", "between the bounds", "lots ahead"]
+    band = figure.data[-2]
+    assert band.fillpattern.shape == "/"
+    assert band.y.tolist() == [10.0, 10.0]
+    exact = replace(own, queue=own.queue | {"low": np.array([6.0]), "high": np.array([6.0])})
+    assert [trace.name for trace in depth_chart(picture(), L3, 50, exact).data].count("between the bounds") == 0
+
+
+LIVES = {
+    "sent_ns": np.array([5, 20]), "arrived_ns": np.array([10, 30]), "heard_ns": np.array([15, 35]),
+    "cancel_ns": np.array([0, 50]), "end_ns": np.array([60, 70]), "told_ns": np.array([65, 75]),
+    "side": np.array([-1, 1]), "ticks": np.array([10_001, 9_999]), "lots": np.array([2, 3]),
+    "rested": np.array([True, True]), "ahead": np.array([4.0, 7.0]), "end": np.array(["filled", "cancelled"]),
+}  # fmt: skip
+NO_FILLS = {name: np.array([], int) for name in ("ts_ns", "ticks", "lots", "side", "maker", "reason")}
+
+
+def test_own_of__has_orders_that_never_filled_and_the_way_of_the_one_that_is_looked_at():
+    path = {"ts_ns": np.array([20, 40, 40]), "side": np.array([-1, -1, 1]), "ticks": np.array([10_001, 10_001, 9_999]),
+            "placed_ns": np.array([10, 10, 30]), "ahead": np.array([4.0, 1.0, 7.0]), "low": np.array([4.0, 0.0, 7.0]),
+            "high": np.array([4.0, 2.0, 7.0])}  # fmt: skip
+    own = own_of(NO_FILLS, LIVES, 0, path)
+    assert own.orders["filled"].tolist() == [True, False]
+    assert (own.queue["start_ns"].tolist(), own.queue["end_ns"].tolist()) == ([20, 40], [40, 60])
+    assert own.queue["ahead"].tolist() == [4.0, 1.0]
+    assert [(what, ts) for what, ts, _ in own.way] == [
+        ("decided", 5), ("at the exchange", 10), ("known", 15), ("filled", 60), ("end known", 65),
+    ]  # fmt: skip
+    cancelled = own_of(NO_FILLS, LIVES, 1, path)
+    assert [what for what, _, _ in cancelled.way][3:] == ["cancel sent", "cancelled", "end known"]
+    figure = depth_chart(picture(), L3, 50, cancelled)
+    names = {trace.name for trace in figure.data}
+    assert names >= {"own asks", "own bids, not filled", "decided", "known", "cancel sent", "the order's way"}
 
 
 def test_pictures__of_a_large_window_stay_below_what_a_look_may_send():

@@ -150,8 +150,15 @@ def test_book__of_a_trial_goes_from_fill_to_fill_and_says_why(
     text = words(app).replace("\u00a0", " ")
     assert "Fill 1 of " in text
     assert "as maker after resting" in text
+    assert "Decided 14:30:0" in text
+    assert "at the exchange 500 µs later, behind " in text
+    box = next(each for each in app.selectbox if each.label == "Own order")
+    assert any("cancelled" in option for option in box.options)
+    assert "filled" in box.options[box.options.index(box.format_func(box.value))]
+    order = app.query_params["b.order"]
     app.button(key="b.fill.next").click().run()
     assert not app.exception
+    assert app.query_params["b.order"] != order
     assert int(app.query_params["b.t"]) > first
     assert "Fill 2 of " in words(app)
     app.button(key="b.fill.previous").click().run()

@@ -87,6 +87,16 @@ def test_queue_path__starts_behind_the_level_and_holds_the_model_between_its_bou
         assert all(lots <= ahead[order] for order, lots in pairs)
 
 
+def test_queue_path__has_at_each_moment_what_rests_then(found: Replay) -> None:
+    data, lives = session("by_order"), found.tables["lives"]
+    span = data.bounds_ns((1, 9))
+    path = queue_path(ENGINE, JOB, data, (0, len(data)), {}, span, 300)
+    for ts in np.linspace(*span, 300).astype(np.int64)[1:-1]:
+        here = path["ts_ns"] == ts
+        rests = lives["rested"] & (lives["arrived_ns"] < ts) & (lives["end_ns"] > ts)
+        assert sorted(path["placed_ns"][here]) == sorted(lives["arrived_ns"][rests])
+
+
 def test_queue_path__does_not_depend_on_how_the_day_comes() -> None:
     data = session("by_price")
     events = data.read()[0]  # type: ignore[index]
