@@ -24,8 +24,15 @@ _TABLE: dict[str, tuple[Any, Any]] = {
         float | None, "--tick", "NUMBER", "Smallest step of the price; default: found in a first pass."
     ),
     "lot_size": _option(float | None, "--lot", "NUMBER", "Smallest step of the size; default: found in a first pass."),
-    "currency": _option(str, "--currency", "CODE", "Currency of the prices.", "USD"),
-    "multiplier": _option(float, "--multiplier", "NUMBER", "Currency per price point and unit: 50 for ES.", 1.0),
+    "currency": _option(
+        str | None, "--currency", "CODE", "Currency of the prices; default: what the file tells, else USD."
+    ),
+    "multiplier": _option(
+        float | None,
+        "--multiplier",
+        "NUMBER",
+        "Currency per price point and unit: 50 for ES; default: what the file tells, else 1.",
+    ),
     "received_shift_ms": _option(
         float, "--shift", "MS", "Added to every receipt: for a recording machine whose clock ran behind.", 0.0
     ),

@@ -81,14 +81,21 @@ def databento(
     paths: Paths,
     options: EventOptions,
     symbols: Symbols = "",
+    definitions: Annotated[
+        Path | None,
+        typer.Option("--definitions", metavar="PATH", help="DBN of schema definition: symbols, ticks, point values."),
+    ] = None,
     store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
-    """Read Databento DBN: mbo, mbp-1, mbp-10 or trades, plain or packed by zstd."""
+    """Read Databento DBN: mbo, mbp-1, mbp-10 or trades, plain or packed by zstd; old DBZ too."""
     from datasets.ingest.databento import DbnReader
+    from datasets.ingest.dbn_definitions import read_definitions
     from datasets.ingest.files import list_files
 
-    readers = [DbnReader(path, _words(symbols), max_bytes=options.max_bytes) for path in list_files(paths)]
+    limit = options.max_bytes
+    told = {} if definitions is None else read_definitions(list_files(definitions)[0], max_bytes=limit)
+    readers = [DbnReader(path, _words(symbols), definitions=told, max_bytes=limit) for path in list_files(paths)]
     _ingest(name, readers, options, store, json)
 
 
@@ -158,7 +165,8 @@ _FORMATS: tuple[tuple[str, str, tuple[str, ...], Callable[..., None]], ...] = (
     ("itch", "NASDAQ TotalView-ITCH 5.0.",
      ("quantbot ingest itch mine/nasdaq 12302019.NASDAQ_ITCH50.gz --session 2019-12-30 --symbols AAPL,MSFT",), itch),
     ("databento", "Databento DBN: mbo, mbp-1, mbp-10, trades.",
-     ("quantbot ingest databento mine/es glbx-mdp3-20240508.mbo.dbn.zst --tick 0.25 --multiplier 50",), databento),
+     ("quantbot ingest databento mine/es glbx-mdp3-20240508.mbo.dbn.zst --tick 0.25 --multiplier 50",
+      "quantbot ingest databento mine/es es.mbo.dbn.zst --definitions es.definition.dbn.zst"), databento),
     ("binance", "Binance recorded streams and public trades.",
      ("quantbot ingest binance mine/eth ethusdt_20240808.gz --shift 1300 --currency USDT",
       "quantbot ingest binance mine/btc-trades BTCUSDT-aggTrades-2026-09-15.csv"), binance),

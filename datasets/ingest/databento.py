@@ -1,13 +1,12 @@
 """Databento Binary Encoding (DBN): market by order, best levels and trades, decoded by the documented layout.
 
 Nothing of the vendor's own decoder is used: it panics on damaged files, and takes one that is cut within a record for
-whole. Versions 1 to 3 have these records in common; prices are 1e-9.
+whole. Versions 1 to 3, and the DBZ before them, have these records in common; prices are 1e-9.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,51 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.ingest.events import RawEvents, columns_of, day_of
-from datasets.ingest.files import unpacked
+from datasets.ingest.dbn_head import read_header
+from datasets.ingest.dbn_records import LAYOUTS, NO_TIME, UNDEFINED, records
+from datasets.ingest.events import RawEvents, Told, columns_of, day_of
 from datasets.quality import Finding
 from quantbot.book import Action, Flag
 from quantbot.book.events import Kind
 from quantbot.errors import DataError, InputError
 
-__all__ = ["DbnReader", "records"]
+__all__ = ["LAYOUTS", "DbnReader", "records"]
 
-UNDEFINED = 2**63 - 1
-NO_TIME = 2**64 - 1
-_HEAD = [("length", "u1"), ("rtype", "u1"), ("publisher", "<u2"), ("instrument", "<u4"), ("ts_event", "<u8")]
-_LEVEL = [
-    ("bid_px", "<i8"), ("ask_px", "<i8"), ("bid_sz", "<u4"), ("ask_sz", "<u4"), ("bid_ct", "<u4"), ("ask_ct", "<u4"),
-]  # fmt: skip
-_TRADE = [
-    *_HEAD, ("price", "<i8"), ("size", "<u4"), ("action", "u1"), ("side", "u1"), ("flags", "u1"), ("depth", "u1"),
-    ("ts_recv", "<u8"), ("ts_in_delta", "<i4"), ("sequence", "<u4"),
-]  # fmt: skip
-# Record type -> what one record holds.
-LAYOUTS: dict[int, np.dtype[Any]] = {
-    0xA0: np.dtype([
-        *_HEAD, ("order_id", "<u8"), ("price", "<i8"), ("size", "<u4"), ("flags", "u1"), ("channel", "u1"),
-        ("action", "u1"), ("side", "u1"), ("ts_recv", "<u8"), ("ts_in_delta", "<i4"), ("sequence", "<u4"),
-    ]),
-    0x00: np.dtype(_TRADE),
-    0x01: np.dtype([*_TRADE, ("levels", _LEVEL, (1,))]),
-    0x0A: np.dtype([*_TRADE, ("levels", _LEVEL, (10,))]),
-}  # fmt: skip
 _MBO, _LAST, _SNAPSHOT, _BAD_TIME, _MAYBE_BAD = 0xA0, 128, 32, 8, 4
-_MOST_META = 64 << 20
-
-
-@dataclass(frozen=True, eq=False)
-class DbnHeader:
-    """What a file says of itself: version, dataset, and symbols of instrument ids."""
-
-    version: int
-    dataset: str
-    symbols: dict[int, str]
-    n_bytes: int
 
 
 class DbnReader:
-    """One file of mbo, mbp-1, mbp-10 or trades; plain or packed by zstd.
+    """One file of mbo, mbp-1, mbp-10 or trades; plain or packed by zstd, or an old DBZ.
 
     By order, a fill (F) and what then takes it out of the book become one execution, and the prints (T) that fills
     account for are left out; so each traded lot is told once. By price, each record's levels are compared with those
@@ -69,6 +38,8 @@ class DbnReader:
     ----------
     symbols
         Whose events to take; empty takes all.
+    definitions
+        What instrument ids are (`read_definitions`): their symbols come before the file's own.
     """
 
     zone = "UTC"
@@ -76,8 +47,17 @@ class DbnReader:
     price_digits = 9
     size_digits = 0
 
-    def __init__(self, path: Path, symbols: Sequence[str] = (), *, max_bytes: int = 1 << 40) -> None:
+    def __init__(
+        self,
+        path: Path,
+        symbols: Sequence[str] = (),
+        *,
+        definitions: Mapping[int, Told] | None = None,
+        max_bytes: int = 1 << 40,
+    ) -> None:
         self._path, self._max_bytes, self._symbols = path, max_bytes, frozenset(symbols)
+        self._names = {number: each.symbol for number, each in (definitions or {}).items()}
+        self.told = {each.symbol: each for each in (definitions or {}).values()}
         self.name = path.name
         self.skipped: dict[int, int] = {}
         first = next((rtype for _, rtype, _ in records(path, max_bytes=max_bytes, skipped={})), None)
@@ -90,7 +70,7 @@ class DbnReader:
         """Yield events instrument by instrument, each instrument's in order."""
         self.skipped = {}
         total = max(self._path.stat().st_size, 1)
-        header = read_header(self._path, max_bytes=self._max_bytes)
+        names = read_header(self._path, max_bytes=self._max_bytes).symbols | self._names
         states: dict[int, _Instrument] = {}
         for at, rtype, block in records(self._path, max_bytes=self._max_bytes, skipped=self.skipped):
             if rtype != self._rtype:
@@ -100,7 +80,7 @@ class DbnReader:
             places = at + np.arange(len(block)) * block.dtype.itemsize
             self._check(block, places)
             for number in np.unique(block["instrument"]).tolist():
-                symbol = header.symbols.get(number, str(number))
+                symbol = names.get(number, str(number))
                 if self._symbols and symbol not in self._symbols:
                     continue
                 own = block["instrument"] == number
@@ -109,7 +89,7 @@ class DbnReader:
                 if len(lines):
                     yield RawEvents(symbol, state.session, columns, lines), min(at / (total * 8), 0.99)
         if not states:
-            known = sorted(set(header.symbols.values()))
+            known = sorted(set(names.values()))
             raise InputError(f"{self.name} has none of {sorted(self._symbols)}; it has {known[:10]}")
         for state in states.values():
             if state.waiting is not None:
@@ -176,157 +156,6 @@ class _Instrument:
     waiting: tuple[NDArray[Any], NDArray[np.int64]] | None = None
     ticks: NDArray[np.int64] | None = None
     lots: NDArray[np.int64] | None = None
-
-
-def read_header(path: Path, *, max_bytes: int) -> DbnHeader:
-    """Return what the file says of itself; a fragment without a header says nothing."""
-    return _header(_Stream(path, max_bytes), path)
-
-
-def records(path: Path, *, max_bytes: int, skipped: dict[int, int]) -> Iterator[tuple[int, int, NDArray[Any]]]:
-    """Yield the byte, the type and the records of each run of one known type; count others in `skipped`.
-
-    Raises
-    ------
-    DataError
-        With the byte: for a record that is shorter than its type or than its own head, and a file that ends in one.
-    """
-    stream = _Stream(path, max_bytes)
-    _header(stream, path)
-    while True:
-        base, data = stream.at, stream.piece()
-        if not data:
-            return
-        at = 0
-        while at + 16 <= len(data):
-            length, rtype = data[at] * 4, data[at + 1]
-            if length < 16:
-                raise DataError(f"{path}, byte {base + at}: a record of {length} bytes; 16 is the least")
-            if at + length > len(data):
-                break
-            layout = LAYOUTS.get(rtype)
-            if layout is None:
-                skipped[rtype] = skipped.get(rtype, 0) + 1
-                at += length
-                continue
-            if length != layout.itemsize:
-                raise DataError(
-                    f"{path}, byte {base + at}: a record of type 0x{rtype:02x} has {length} bytes, must have "
-                    f"{layout.itemsize}"
-                )
-            most = (len(data) - at) // length
-            heads = np.frombuffer(data, np.uint8, most * length, at).reshape(most, length)[:, :2]
-            other = (heads[:, 0] != data[at]) | (heads[:, 1] != rtype)
-            n = int(np.argmax(other)) if other.any() else most
-            yield base + at, rtype, np.frombuffer(data, layout, n, at)
-            at += n * length
-        stream.put_back(data[at:], base + at)
-        if not stream.more():
-            if at < len(data):
-                raise DataError(f"{path}, byte {base + at}: the file ends within a record")
-            return
-
-
-class _Stream:
-    """The bytes of a file, pieces of them, and what was not used of the last."""
-
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        self._path, self._pieces = path, unpacked(path, max_bytes, zstd=True)
-        self._rest, self.at, self._ended = b"", 0, False
-
-    def more(self) -> bool:
-        """Read one more piece behind what is left; return whether there was any."""
-        piece = next(self._pieces, b"")
-        self._rest += piece
-        return bool(piece)
-
-    def piece(self) -> bytes:
-        """Return everything that is at hand, from byte `at`; at least one piece where there is one."""
-        if not self._rest:
-            self.more()
-        data, self._rest = self._rest, b""
-        self.at += len(data)
-        return data
-
-    def put_back(self, rest: bytes, at: int) -> None:
-        """Keep what was not used."""
-        self._rest, self.at = rest, at
-
-    def exactly(self, n: int, what: str) -> bytes:
-        """Return the next `n` bytes."""
-        while len(self._rest) < n:
-            if not self.more():
-                raise DataError(f"{self._path}, byte {self.at + len(self._rest)}: the file ends within {what}")
-        data, self._rest = self._rest[:n], self._rest[n:]
-        self.at += n
-        return data
-
-
-def _header(stream: _Stream, path: Path) -> DbnHeader:
-    stream.more()
-    if not stream._rest.startswith(b"DBN"):
-        if stream._rest[1:4] == b"*M\x18" or not _looks_like_record(stream._rest):
-            raise DataError(
-                f"{path}, byte 0: no DBN file begins with {stream._rest[:4]!r} (old .dbz: convert it by `dbn`)"
-            )
-        return DbnHeader(0, "", {}, 0)
-    version = stream.exactly(4, "its head")[3]
-    if not 1 <= version <= 3:
-        raise DataError(f"{path}, byte 3: DBN of version {version}; 1 to 3 are read")
-    n_bytes = struct.unpack("<I", stream.exactly(4, "its head"))[0]
-    if n_bytes > _MOST_META:
-        raise DataError(f"{path}, byte 4: a description of {n_bytes:,} bytes; {_MOST_META:,} are the most")
-    text = stream.exactly(n_bytes, "its description")
-    try:
-        return DbnHeader(version, text[:16].rstrip(b"\0").decode("ascii"), _symbols(text, version), 8 + n_bytes)
-    except (struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
-        raise DataError(f"{path}, bytes 8 to {8 + n_bytes}: the description can't be read ({error})") from error
-
-
-def _looks_like_record(data: bytes) -> bool:
-    return len(data) >= 16 and data[0] >= 4 and (data[1] in LAYOUTS or data[1] >= 0x10)
-
-
-def _symbols(text: bytes, version: int) -> dict[int, str]:
-    """Return the symbol of each instrument id of the mappings: raw symbols by id, or the reverse."""
-    at = 16 + 2 + 8 + 8 + 8 + (8 if version == 1 else 0) + 1 + 1 + 1
-    width = 22
-    if version > 1:
-        width = struct.unpack_from("<H", text, at)[0]
-        at += 2
-    at += 53 if version > 1 else 47
-    schema_bytes = struct.unpack_from("<I", text, at)[0]
-    at += 4 + schema_bytes
-
-    def name(where: int) -> str:
-        return text[where : where + width].split(b"\0", 1)[0].decode("utf-8")
-
-    def count() -> int:
-        nonlocal at
-        n = struct.unpack_from("<I", text, at)[0]
-        at += 4
-        if n * width > len(text):
-            raise ValueError(f"{n} symbols in {len(text)} bytes")
-        return int(n)
-
-    for _ in range(3):  # asked for, found in part, not found
-        n = count()  # which moves `at`
-        at += n * width
-    found: dict[int, str] = {}
-    for _ in range(count()):
-        raw = name(at)
-        at += width
-        for _ in range(struct.unpack_from("<I", text, at)[0]):
-            mapped = name(at + 4 + 8)
-            at += 8 + width
-            if at > len(text):
-                raise ValueError("an interval beyond the end")
-            if mapped.isdigit():
-                found.setdefault(int(mapped), raw)
-            elif raw.isdigit():
-                found.setdefault(int(raw), mapped)
-        at += 4
-    return found
 
 
 def _times(block: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets.quality import Finding
     from datasets.store import Store
 
-__all__ = ["EventOptions", "RawEvents", "Reader", "ingest_events", "scaled_events"]
+__all__ = ["EventOptions", "RawEvents", "Reader", "Told", "ingest_events", "scaled_events"]
 
 Progress = Callable[[float, str], None]
 
@@ -38,6 +38,8 @@ class EventOptions:
     tick_size, lot_size
         Smallest steps of price and size; None reads the file twice and takes the largest that all prices (sizes) are
         multiples of: a tick of at most a hundredth of the price, a lot of at most one unit.
+    currency, multiplier
+        Currency of the prices, and its amount per price point and unit; None takes what the file tells, else USD and 1.
     zone
         IANA zone of the session's date; None takes the exchange's.
     received_shift_ns
@@ -52,8 +54,8 @@ class EventOptions:
     session: str | None = None
     tick_size: float | None = None
     lot_size: float | None = None
-    currency: str = "USD"
-    multiplier: float = 1.0
+    currency: str | None = None
+    multiplier: float | None = None
     zone: str | None = None
     title: str = ""
     source: str = ""
@@ -66,7 +68,7 @@ class EventOptions:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and 0 < value < math.inf):
                 raise InputError(f"{name} must be a positive number, was {value!r}")
-        if not re.fullmatch(r"[A-Z][A-Z0-9]{1,9}", self.currency):
+        if self.currency is not None and not re.fullmatch(r"[A-Z][A-Z0-9]{1,9}", self.currency):
             raise InputError(f"currency must be a code such as USD or USDT, was {self.currency!r}")
 
 
@@ -91,6 +93,16 @@ class RawEvents:
     price_digits: int | None = None
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a source says of an instrument beside its events; None where it does not."""
+
+    symbol: str
+    tick_size: float | None = None
+    multiplier: float | None = None
+    currency: str | None = None
+
+
 class Reader(Protocol):
     """One format's file, or files.
 
@@ -100,6 +112,8 @@ class Reader(Protocol):
         The file, for people.
     place
         What `RawEvents.places` counts: "line" or "byte".
+
+    A reader that knows more of its instruments has `told`: by symbol, `Told`.
     """
 
     @property
@@ -229,7 +243,8 @@ def scaled_events(
         symbol = options.symbol or raw.symbol
         if symbol not in instruments:
             digits = reader.price_digits if raw.price_digits is None else raw.price_digits
-            instruments[symbol] = _instrument(symbol, reader, digits, options, steps.get(raw.symbol, _Steps()))
+            own = steps.get(raw.symbol, _Steps())
+            instruments[symbol] = _instrument(symbol, raw.symbol, reader, digits, options, own)
         instrument, tick, lot = instruments[symbol]
         columns = dict(raw.columns)
         columns["price_ticks"] = _in_steps(raw, "price_ticks", tick, reader, f"tick {instrument.tick_size!r}")
@@ -259,9 +274,11 @@ def _find_steps(reader: Reader, found: dict[str, _Steps]) -> Iterator[float]:
 
 
 def _instrument(
-    symbol: str, reader: Reader, digits: int, options: EventOptions, steps: _Steps
+    symbol: str, file_symbol: str, reader: Reader, digits: int, options: EventOptions, steps: _Steps
 ) -> tuple[BookInstrument, int, int]:
-    tick = steps.tick() if options.tick_size is None else _whole(options.tick_size, digits, "tick_size")
+    told = getattr(reader, "told", {}).get(file_symbol, Told(file_symbol))
+    tick_size = told.tick_size if options.tick_size is None else options.tick_size
+    tick = steps.tick() if tick_size is None else _whole(tick_size, digits, "tick_size")
     lot = (
         steps.lot(10**reader.size_digits)
         if options.lot_size is None
@@ -273,8 +290,8 @@ def _instrument(
             _decimal(tick, digits),
             _decimal(lot, reader.size_digits),
             reader.kind,
-            options.currency,
-            float(options.multiplier),
+            options.currency or told.currency or "USD",
+            float(options.multiplier or told.multiplier or 1.0),
         ),
         tick,
         lot,

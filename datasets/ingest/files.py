@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ RATIO_APPLIES_FROM = 8 << 20  # bytes unpacked: short files may be as regular as
 XZ_MEMORY = 256 << 20  # a dictionary of xz -9 takes 64 MiB; a header may claim 4 GiB
 
 ZSTD = b"\x28\xb5\x2f\xfd"
+ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a frame that is not zstd's own, which it reads over
 _KINDS = (
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG", "a PNG image"),
@@ -117,9 +119,10 @@ def unpacked(path: Path, max_bytes: int, *, member: str = "", zstd: bool = False
             raise InputError(f"{path} can't be opened: {error.strerror}") from error
         head = source.read(512)
         source.seek(0)
-        if not (zstd and head.startswith(ZSTD)):
+        is_zstd = zstd and (head.startswith(ZSTD) or ZSTD_SKIPPED.match(head) is not None)
+        if not is_zstd:
             _refuse_other_kinds(path, head)
-        packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04", ZSTD))
+        packed = is_zstd or head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"))
         try:
             for piece in _pieces(path, source, head, stack, member):
                 n_bytes += len(piece)
@@ -161,7 +164,7 @@ def _pieces(path: Path, source: IO[bytes], head: bytes, stack: ExitStack, member
         stream = cast("IO[bytes]", stack.enter_context(bz2.BZ2File(source)))
     elif head.startswith(b"PK\x03\x04"):
         stream = _member(path, stack.enter_context(zipfile.ZipFile(source)), stack, member)
-    elif head.startswith(ZSTD):
+    elif head.startswith(ZSTD) or ZSTD_SKIPPED.match(head):
         import pyarrow as pa
 
         # Its window, and so its memory, is at most 128 MiB: larger ones are refused.

@@ -14,12 +14,13 @@ import pytest
 from datasets.ingest.binance import BinanceStream
 from datasets.ingest.bitstamp import BitstampOrders
 from datasets.ingest.databento import DbnReader
-from datasets.ingest.events import EventOptions, Reader, scaled_events
+from datasets.ingest.dbn_definitions import read_definitions
+from datasets.ingest.events import EventOptions, Reader, Told, scaled_events
 from datasets.ingest.itch import ItchReader
 from datasets.ingest.kraken import KrakenBook
 from datasets.ingest.lobster import LobsterReader, find_pair
 from datasets.ingest.text_rows import Field, rows
-from quantbot.book import Action, Book, Events, Flag
+from quantbot.book import Action, Book, BookInstrument, Events, Flag
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no real data beside the project")
@@ -215,12 +216,39 @@ def test_databento__trades_are_the_prints_of_the_best_levels():
 
 @pytest.mark.parametrize("what", ["mbo", "mbp-1", "mbp-10", "trades"])
 def test_databento__every_version_of_a_file_says_the_same(what):
-    files = sorted((DATA / "databento" / "dbn_test_data").glob(f"test_data.{what}.*dbn*"))
+    files = sorted((DATA / "databento" / "dbn_test_data").glob(f"test_data.{what}.*db[nz]*"))
     found = [read(DbnReader(path), tick_size=0.01)["ESH1"] for path in files if "frag" not in path.name]
-    assert len(found) >= 4
+    assert len(found) >= 5
     for events in found[1:]:
         for name, values in events.columns().items():
             assert np.array_equal(values, getattr(found[0], name))
+
+
+def test_databento__definitions_say_what_their_instruments_are():
+    folder = DATA / "databento" / "glbx_real"
+    assert read_definitions(folder / "definition-glbx-es-fut.dbn.zst") == {95414: Told("ESM3", 0.25, 50.0, "USD")}
+    assert read_definitions(folder / "historical_bars_catalog" / "futures_definition.dbn.zst") == {
+        118: Told("ESU4", 0.25, 50.0, "USD"), 4358: Told("NQU4", 0.25, 20.0, "USD"),
+    }  # fmt: skip
+    options = sorted((DATA / "databento" / "dbn_test_data").glob("test_data.definition*frag*"))
+    assert len(options) == 6
+    for path in options:  # versions 1 to 3, of three lengths
+        found = read_definitions(path)
+        assert found[31778] == Told("GEM3 P9812", 0.5, 25.0, "USD")
+        assert found[688141] == Told("ESH1 P2250", None, None, "USD")  # a variable tick is none
+    shares = [*(DATA / "databento" / "dbn_test_data").glob("test_data.definition.v*.dbn.zst")]
+    assert {told.symbol for path in shares for told in read_definitions(path).values()} == {"MSFT"}
+    old = read_definitions(DATA / "databento" / "dbn_test_data" / "test_data.definition.dbz")
+    assert old[7236] == Told("MSFT")
+
+
+def test_databento__definitions_give_events_their_symbol_tick_multiplier_and_currency():
+    folder = DATA / "databento" / "glbx_real" / "order_book_deltas_catalog"
+    told = read_definitions(next(folder.glob("*definition*")))
+    (events,) = read(DbnReader(next(folder.glob("*mbo*")), definitions=told), lot_size=1).values()
+    assert events.instrument == BookInstrument("ESM4", 0.25, 1.0, "by_order", "USD", 50.0)
+    (other,) = read(DbnReader(next(folder.glob("*mbo*")), definitions=told), lot_size=1, multiplier=5.0).values()
+    assert other.instrument.multiplier == 5.0
 
 
 def test_bitstamp__receipts_never_go_back_and_exchange_times_do():

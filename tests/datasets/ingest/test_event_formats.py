@@ -23,7 +23,9 @@ from datasets.ingest.binance import BinanceStream, BinanceTrades
 from datasets.ingest.bitstamp import BitstampOrders
 from datasets.ingest.bybit import BybitBook
 from datasets.ingest.databento import LAYOUTS, DbnReader
-from datasets.ingest.events import EventOptions, Reader, ingest_events, scaled_events
+from datasets.ingest.dbn_definitions import LAYOUTS as DEFINITIONS
+from datasets.ingest.dbn_definitions import read_definitions
+from datasets.ingest.events import EventOptions, Reader, Told, ingest_events, scaled_events
 from datasets.ingest.hftbacktest import EVENT, HftbacktestReader
 from datasets.ingest.itch import ItchReader
 from datasets.ingest.kraken import KrakenBook
@@ -171,6 +173,41 @@ def dbn(folder: Path, *, rtype: int = 0xA0) -> Path:
     return path
 
 
+def dbz(folder: Path) -> Path:
+    """The same records as DBN without its head, behind the head of the format before it."""
+    import pyarrow as pa
+
+    def packed(data: bytes) -> bytes:
+        return bytes(pa.compress(data, codec="zstd", asbytes=True))
+
+    whole = dbn(folder).read_bytes()
+    name = b"ESH4".ljust(22, b"\0")
+    told = (
+        struct.pack("<II", 0, 1) + name + struct.pack("<II", 0, 0) + struct.pack("<I", 1) + name + struct.pack("<I", 1)
+        + struct.pack("<II", 20240101, 20240102) + b"17".ljust(22, b"\0")
+    )  # fmt: skip
+    head = b"DBZ\1" + b"GLBX.MDP3".ljust(16, b"\0") + struct.pack("<HQQQQBBB", 0, 0, 0, 0, 9, 1, 1, 1) + bytes(39)
+    assert len(head) == 96
+    head += packed(told)
+    path = folder / "old.dbz"
+    records = whole[8 + struct.unpack_from("<I", whole, 4)[0] :]
+    path.write_bytes(b"\x50*M\x18" + struct.pack("<I", len(head)) + head + packed(records))
+    return path
+
+
+def definitions(folder: Path) -> Path:
+    layout = DEFINITIONS[0x13][400]
+    rows = np.zeros(3, layout)
+    rows["length"], rows["rtype"], rows["instrument"] = 100, 0x13, [17, 18, 17]
+    rows["tick"], rows["display"], rows["amount"] = 25 * 10**7, 10**7, 125 * 10**6
+    rows["multiplier"], rows["symbol"], rows["update"] = 2**31 - 1, [b"ESH4", b"NQH4", b"gone"], [b"A", b"A", b"D"]
+    rows["currency"], rows["amount"][1] = b"USD", 5 * 10**7
+    path = folder / "17.definition.dbn"
+    whole = dbn(folder).read_bytes()
+    path.write_bytes(whole[: 8 + struct.unpack_from("<I", whole, 4)[0]] + rows.tobytes())
+    return path
+
+
 def hftbacktest(folder: Path, *, orders: bool = False) -> Path:
     both, buy, sell = (1 << 31) | (1 << 30), 1 << 29, 1 << 28
     kinds = [10, 10, 13, 12, 11, 2] if orders else [3, 4, 1, 1, 2, 1]
@@ -239,6 +276,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Reader]]] = {
     "itch": (itch, lambda path: ItchReader(path, "2024-01-02")),
     "itch-bare": (lambda folder: itch(folder, prefix="none"), lambda path: ItchReader(path, "2024-01-02")),
     "dbn-mbo": (dbn, DbnReader),
+    "dbz-mbo": (dbz, DbnReader),
     "dbn-mbp-10": (lambda folder: dbn(folder, rtype=0x0A), DbnReader),
     "hftbacktest": (hftbacktest, HftbacktestReader),
     "bitstamp": (bitstamp, BitstampOrders),
@@ -373,6 +411,29 @@ def test_databento__joins_a_fill_and_its_cancel_and_tells_each_lot_once(tmp_path
     assert len(prints) == 9
 
 
+def test_databento__the_format_before_dbn_says_the_same(tmp_path):
+    events = read(DbnReader(dbz(tmp_path)), tick_size=1)
+    assert told(events) == told(read(DbnReader(dbn(tmp_path)), tick_size=1))
+    assert events.instrument.symbol == "ESH4"
+    path = tmp_path / "old.dbz"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match="byte 8: no head of DBZ 1"):
+        read(DbnReader(path))
+
+
+def test_databento__the_last_definition_stands_and_a_deletion_is_none(tmp_path):
+    path = definitions(tmp_path)
+    assert read_definitions(path) == {17: Told("ESH4", 0.25, 50.0, "USD"), 18: Told("NQH4", 0.25, 20.0, "USD")}
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-400])
+    assert len(read_definitions(path)) == 2
+    path.write_bytes(whole[:-400] + b"\x5b" + whole[-399:])
+    with pytest.raises(DataError, match=rf"byte {len(whole) - 400}: a record of type 0x13 has 364 bytes"):
+        read_definitions(path)
+    with pytest.raises(DataError, match="no record of the schema definition"):
+        read_definitions(dbn(tmp_path))
+
+
 def test_databento__a_file_that_ends_within_a_record_is_damaged(tmp_path):
     path = dbn(tmp_path)
     path.write_bytes(path.read_bytes()[:-7])
@@ -479,8 +540,28 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
     return data[:at] + data[at // 2 : at] * 2 + data[at:]
 
 
+def rebuild(reader: Reader) -> None:
+    """Read all, check all, and apply all to a book."""
+    book: Book | None = None
+    for events, _ in scaled_events(reader, EventOptions()):
+        events.check()
+        if book is None or book.instrument != events.instrument:
+            book = Book(events.instrument, window_ticks=64)
+        book.apply(events)
+
+
+# Files that are no events.
+BESIDE: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
+    "dbn-definition": (definitions, read_definitions),
+}
+
+
 def survive(name: str, tmp_path: Path, n: int, seed: int) -> None:
-    make, reader = FORMATS[name]
+    if name in FORMATS:
+        make, reader = FORMATS[name]
+        consume: Callable[[Path], object] = lambda path: rebuild(reader(path))  # noqa: E731
+    else:
+        make, consume = BESIDE[name]
     path = make(tmp_path)
     whole, rng = path.read_bytes(), random.Random(seed)
     members = None
@@ -497,12 +578,7 @@ def survive(name: str, tmp_path: Path, n: int, seed: int) -> None:
             path.write_bytes(damaged(rng, whole))
         started = time.monotonic()
         try:
-            book: Book | None = None
-            for events, _ in scaled_events(reader(path), EventOptions()):
-                events.check()
-                if book is None or book.instrument != events.instrument:
-                    book = Book(events.instrument, window_ticks=64)
-                book.apply(events)
+            consume(path)
             n_valid += 1
         except QuantBotError as error:
             n_refused += len(str(error)) > 0
@@ -513,12 +589,12 @@ def survive(name: str, tmp_path: Path, n: int, seed: int) -> None:
     assert grown < 256 * 1024, f"{grown} KiB over the base"
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [*FORMATS, *BESIDE])
 def test_damage__ends_in_a_typed_error_or_in_valid_events(name, tmp_path):
     survive(name, tmp_path, 200, 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [*FORMATS, *BESIDE])
 def test_much_damage__ends_in_a_typed_error_or_in_valid_events(name, tmp_path):
     survive(name, tmp_path, 20_000, 2)
