@@ -1,9 +1,10 @@
 """Agents on one replay of a book, beside hftbacktest's separate replays: `python bench/book.py --help`.
 
 Every time is CPU time of one core, events in memory and code compiled on both sides, the median over interleaved
-pairs (ours, theirs). The peer replays some of the sets and is scaled to all; where that was fewer than all, the row
-says so. Fills, position and balance are compared by `bench/book_parity.py`; here the number of fills is, of the sets
-that the peer replayed.
+pairs (ours, theirs). But for the row "from files to rows": ours opens a store, decodes, replays and measures into rows,
+theirs reads its own npz file (not compressed) for each set, replays, and reads off the final state. The peer replays
+some of the sets and is scaled to all; where that was fewer than all, the row says so. Fills, position and balance are
+compared by `bench/book_parity.py`; here the number of fills is, of the sets that the peer replayed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +22,13 @@ import numpy as np
 from book_feed import load, save, synthetic
 from book_parity import MAKER_BPS, TAKER_BPS, Peer, ours, usual_lots, usual_spread
 
+from datasets.events import EventsMeta
+from datasets.events_writer import EventsWriter
+from datasets.store import open_store
 from quantbot.book.events import Events
+from quantbot.engine import Job, Points, Rows, get_engine
+from quantbot.strategies.market_maker import market_maker
+from sweeps.feeds import open_feed
 
 HERE = Path(__file__).parent
 
@@ -37,6 +44,8 @@ class Case:
     queue: str = "risk_averse"
     own_latency: bool = False
     n_quotes: int = 1
+    envelope: bool = False
+    files: bool = False
 
 
 CASES = (
@@ -47,7 +56,10 @@ CASES = (
     Case("64, five orders a side", "L2", 64, 30, n_quotes=5),
     Case("64 by order, fifo", "L3", 64, 120, queue="fifo"),
     Case("64, power3 queue", "L2", 64, 120, queue="power3:3"),
+    Case("64, power3 queue, with the envelope", "L2", 64, 0, queue="power3:3", envelope=True),
+    Case("64, from files to rows", "L2", 64, 50, files=True),
 )
+STORED = "bench/book"
 
 
 def main() -> None:
@@ -56,6 +68,7 @@ def main() -> None:
         files = streams(arguments)
         for name, events in files.items():
             save(events, Path(folder) / f"{name}.npz")
+        stored(files["L2"], Path(folder)) if "L2" in files else None
         sizes = ", ".join(f"{name} {len(events):,} events" for name, events in files.items())
         print(
             f"{sizes}; CPU time of one core, median of {arguments.pairs} pairs; asked every {arguments.period_ms} ms\n"
@@ -64,7 +77,7 @@ def main() -> None:
         print("|---|---:|---:|---:|---:|---:|")
         with Peer(arguments.peer_python, Path(folder)) as peer:
             chosen = [one for one in CASES if one.stream in files and arguments.only in one.label]
-            done = [row(arguments, peer, one, files[one.stream]) for one in chosen]
+            done = [row(arguments, peer, one, files[one.stream], Path(folder)) for one in chosen]
     sys.exit(0 if all(done) or not arguments.check else 1)
 
 
@@ -111,36 +124,72 @@ def grid(arguments: argparse.Namespace, case: Case, events: Events) -> dict[str,
     }  # fmt: skip
 
 
-def row(arguments: argparse.Namespace, peer: Peer, case: Case, events: Events) -> bool:
+def stored(events: Events, folder: Path) -> None:
+    """Write events into a store, the way an ingest does."""
+    with EventsWriter(open_store(str(folder)), STORED, EventsMeta("Benchmark", "drawn", synthetic=True)) as writer:
+        writer.add(replace(events, session="2024-01-02"))
+        writer.finish()
+
+
+def from_files(
+    folder: Path, points: dict[str, list[Any]], queue: str, *, period_ns: int, entry_ns: Any, answer_ns: Any, start_ns:
+    int,
+) -> Rows:  # fmt: skip
+    """Return the rows of every point: the store opened, its events decoded, replayed and measured anew."""
+    feed = open_feed(STORED, open_store(str(folder)))
+    session = feed.data(feed.assets[0])
+    window = (0, len(session))
+    settings = {
+        "queue": queue, "exchange": "no_partial", "on_gap": "keep", "period_ms": period_ns / 1e6,
+        "phase_ms": (start_ns - session.bounds_ns(window)[0]) / 1e6, "maker_bps": MAKER_BPS, "taker_bps": TAKER_BPS,
+    }  # fmt: skip
+    own = {name: np.asarray(points[name]) for name in ("half_spread", "skew", "lots", "most")}
+    own |= {"execution.entry_us": np.asarray(entry_ns) / 1e3, "execution.answer_us": np.asarray(answer_ns) / 1e3}
+    engine = get_engine("book")
+    job = Job(market_maker, {f"execution.{name}": value for name, value in settings.items()}, engine.default_groups)
+    return engine.run(job, session, window, Points(len(own["skew"]), own))
+
+
+def row(arguments: argparse.Namespace, peer: Peer, case: Case, events: Events, folder: Path) -> bool:
     """Measure a case and print its row; return whether the floor is reached."""
     points = grid(arguments, case, events)
     own = np.linspace(0.5, 1.5, case.n) if case.own_latency else np.ones(case.n)
     entry, answer = (own * arguments.entry_us * 1000).astype(int), (own * arguments.answer_us * 1000).astype(int)
     period = arguments.period_ms * 1_000_000
-    asked: dict[str, Any] = {"period_ns": period, "entry_ns": entry, "answer_ns": answer, "record": False}
+    asked: dict[str, Any] = {"period_ns": period, "entry_ns": entry, "answer_ns": answer}
     chosen = np.unique(np.linspace(0, case.n - 1, min(arguments.peer_sets, case.n)).astype(int))
     kind, _, power = case.queue.partition(":")
     request = {name: [column[i] for i in chosen] for name, column in points.items()} | {
         "events": f"{case.stream}.npz", "queue": kind, "power": float(power or 0), "period_ns": period, "fills": False,
         "stop_ns": int(events.ts_received_ns[-1]) + 1, "most_fills": 1, "entry_ns": entry[chosen].tolist(),
         "answer_ns": answer[chosen].tolist(), "maker_fee": MAKER_BPS * 1e-4, "taker_fee": TAKER_BPS * 1e-4,
+        "from_file": case.files,
     }  # fmt: skip
-    ours(events, points, case.queue, **asked)
+
+    def run() -> Any:
+        """Return how many fills each point has."""
+        if case.files:
+            rows = from_files(folder, points, kind, **asked, start_ns=int(events.ts_exchange_ns.min()))
+            return rows.measures["n_fills"]
+        replay = ours(events, points, case.queue, **asked, record=False, envelope=case.envelope)
+        return (replay.agents["n_maker"] + replay.agents["n_taker"])[: case.n]
+
+    run()
     peer.ask(request)
     mine, theirs = [], []
     for _ in range(arguments.pairs):
         start = time.process_time()
-        replay = ours(events, points, case.queue, **asked)
+        fills = run()
         mine.append(time.process_time() - start)
         answer_ = peer.ask(request)
         theirs.append(float(np.mean(answer_["seconds"])))
-    found = (replay.agents["n_maker"] + replay.agents["n_taker"])[chosen].tolist()
+    found = fills[chosen].astype(int).tolist()
     same = "equal" if found == answer_["fills"] else f"DIFFERENT: {found[:4]}, theirs {answer_['fills'][:4]}"
     ratio = median(theirs) * case.n / median(mine)
     scaled = "" if len(chosen) == case.n else f" (from {len(chosen)} sets)"
     each = 1e9 / len(events)
     print(f"| {case.label} | {median(mine) * each:.1f} | {median(theirs) * each:.1f}{scaled} | {ratio:.1f}x |"
-          f" {case.floor:g}x | {np.sum(replay.agents['n_maker']):,}, {same} |", flush=True)  # fmt: skip
+          f" {f'{case.floor:g}x' if case.floor else ''} | {int(np.sum(fills)):,}, {same} |", flush=True)  # fmt: skip
     return ratio >= case.floor and found == answer_["fills"]
 
 

@@ -123,9 +123,9 @@ def recorded(events: Events, seed: int) -> np.ndarray:
 
 def ours(
     events: Events, grid: Mapping[str, Sequence[float]], queue: str, *, period_ns: int, entry_ns: Any, answer_ns: Any,
-    rows: np.ndarray | None = None, record: bool = True, exchange: Exchange | None = None,
+    rows: np.ndarray | None = None, record: bool = True, exchange: Exchange | None = None, envelope: bool = False,
 ) -> BookReplay:  # fmt: skip
-    """Return the replay of every point, done."""
+    """Return the replay of every point, done; with `envelope` its two bounds beside each, after all points."""
     n = len(grid["half_spread"])
     kind, _, power = queue.partition(":")
     strategy = grid_maker if grid["spacing"][0] else market_maker
@@ -135,14 +135,20 @@ def ours(
     }  # fmt: skip
     if rows is not None:
         columns["latency"] = np.full(n, int(Latency.RECORDED))
-    zero = np.zeros(n, np.int64)
+    models = [(int(Queue[kind.upper()]), float(power or 0))]
+    parameters = np.stack([np.asarray(grid[parameter.name], float) for parameter in strategy.parameters], axis=1)
+    if envelope:
+        columns = {name: np.tile(column, 3) for name, column in columns.items()}
+        columns["queue"], parameters = np.repeat(np.arange(3), n), np.tile(parameters, (3, 1))
+        models += [(int(Queue.RISK_AVERSE), 0.0), (int(Queue.OPTIMISTIC), 0.0)]
+    zero = np.zeros(len(parameters), np.int64)
     agents = Agents(
         columns,
-        np.stack([np.asarray(grid[parameter.name], float) for parameter in strategy.parameters], axis=1),
-        np.full(n, period_ns),
+        parameters,
+        np.full(len(parameters), period_ns),
         zero,
         zero,
-        models=[(int(Queue[kind.upper()]), float(power or 0))],
+        models=models,
         latencies=[] if rows is None else [rows],
     )
     order, start, ticks = prepared(events)

@@ -180,7 +180,8 @@ def latency_rows(request):
 
 def asset(request, data, rows, tick, lot, i):
     """Return the market of one replay."""
-    built = BacktestAsset().data(data).linear_asset(1.0).tick_size(tick).lot_size(lot).last_trades_capacity(0)
+    built = BacktestAsset().data(data if isinstance(data, np.ndarray) else [str(data)])
+    built = built.linear_asset(1.0).tick_size(tick).lot_size(lot).last_trades_capacity(0)
     built = built.no_partial_fill_exchange().trading_value_fee_model(request["maker_fee"], request["taker_fee"])
     if rows is not None:
         built = built.intp_order_latency(rows)
@@ -201,12 +202,14 @@ def answered(request, data, tick, lot):
     out = {"seconds": [], "fills": [], "position": [], "balance": [], "fee": []}
     rows = latency_rows(request)
     for i in range(len(request["half_spread"])):
+        start = time.process_time()
         hbt = HashMapMarketDepthBacktest([asset(request, data, rows, tick, lot, i)])
+        if not request.get("from_file"):
+            start = time.process_time()
         fills = np.zeros((request["most_fills"], 5), np.int64)
         names = ("half_spread", "skew", "spacing", "n_quotes", "lots", "most")
         point = [request[name][i] for name in names]
         point = [float(point[0]), float(point[1]), *(int(value) for value in point[2:])]
-        start = time.process_time()
         n = maker(hbt, request["period_ns"], request["stop_ns"], lot, *point, fills)
         out["seconds"].append(time.process_time() - start)
         state = hbt.state_values(0)
@@ -231,7 +234,13 @@ def main():
                 columns = {key: arrays[key] for key in arrays.files}
             tick, lot = float(columns.pop("tick_size")), float(columns.pop("lot_size"))
             known = {name: (converted(columns, tick, lot), tick, lot)}
-        print(json.dumps(answered(request, *known[name])), flush=True)
+        data, tick, lot = known[name]
+        if request.get("from_file"):
+            own = folder / f"hftbacktest-{name}"
+            if not own.exists():
+                np.savez(own, data=data)
+            data = own
+        print(json.dumps(answered(request, data, tick, lot)), flush=True)
 
 
 if __name__ == "__main__":
