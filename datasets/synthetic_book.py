@@ -49,6 +49,9 @@ class SyntheticBook:
         About 18 times the standard deviation of the fair price, in ticks, over 10,000 steps.
     latency_ns
         From the exchange to the receiver: at least this, and up to as much again.
+    halts
+        How often trading is halted, evenly through the session, each time for a twentieth of what lies between: orders
+        still come and go, nothing trades; an auction's print (flag CROSS) ends it.
     """
 
     n_events: int
@@ -60,6 +63,7 @@ class SyntheticBook:
     n_orders: int = 1500
     volatility: int = 64
     latency_ns: int = 500_000
+    halts: int = 0
 
     def __post_init__(self) -> None:
         if self.n_events < 1:
@@ -72,6 +76,8 @@ class SyntheticBook:
             or not 0 <= self.volatility <= 4096
         ):
             raise InputError("start_ticks must be 2,000 to 1e8, n_orders 64 to 1e6, volatility 0 to 4096")
+        if not 0 <= self.halts <= 1000 or (self.halts and self.n_events < 200 * (self.halts + 1)):
+            raise InputError(f"halts must be 0 to 1,000, and 200 events lie between two; was {self.halts}")
 
     def blocks(self) -> Iterator[Events]:
         """Yield the events by order, block by block."""
@@ -83,7 +89,12 @@ class SyntheticBook:
         levels, orders = empty_levels(2**18, 4096), empty_orders(1 << max(self.n_orders.bit_length() + 2, 12))
         levels.at[0] = self.start_ticks - 2**17
         open_ns = day_start_ns(self.session, "America/New_York") + 9 * 3600 * 10**9 + 1800 * 10**9
-        state = np.array([open_ns, open_ns, self.start_ticks * kernels.SCALE, 1, 0], np.int64)
+        state = np.zeros(kernels.N_STATE, np.int64)
+        state[: kernels.NEXT_ID + 1] = open_ns, open_ns, self.start_ticks * kernels.SCALE, 1
+        between = -(-self.n_events // (self.halts + 1))
+        lasts = max(between // 20, 1)
+        turn = between if self.halts else kernels.NO_TURN
+        state[kernels.TURN], state[kernels.BETWEEN], state[kernels.LASTS] = turn, between - lasts, lasts
         counts, nothing = np.zeros(16, np.int64), no_looks()
         words = np.random.Philox(key=self.seed)
         gap_ns = max(_EIGHT_HOURS_NS * 13 // 16 // self.n_events, 10)
@@ -163,9 +174,12 @@ def synthetic_book(
     kind: Kind = "by_order",
     n_sessions: int = 1,
     start: str = "2024-01-02",
+    halts: int = 0,
     progress: Progress | None = None,
 ) -> Written:
     """Write a synthetic market as the dataset `name`: `n_sessions` of `n_events` each, on weekdays from `start`.
+
+    `halts` are those of each session.
 
     Returns
     -------
@@ -185,7 +199,7 @@ def synthetic_book(
     n_done = 0
     with EventsWriter(root, name, meta) as writer:
         for number, day in enumerate(days.astype(str).tolist()):
-            drawn = SyntheticBook(n_events, (seed + number) % 2**64, session=day).blocks()
+            drawn = SyntheticBook(n_events, (seed + number) % 2**64, session=day, halts=halts).blocks()
             for events in drawn if kind == "by_order" else by_price(drawn):
                 writer.add(events)
                 n_done += len(events)

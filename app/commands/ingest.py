@@ -184,6 +184,7 @@ def synthetic_book(
     n_sessions: Annotated[int, typer.Option("--days", min=1, help="Number of trading days.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same bits.")] = 0,
     by_price: Annotated[bool, typer.Option("--by-price", help="Forget the orders: totals of levels.")] = False,
+    halts: Annotated[int, typer.Option("--halts", min=0, help="How often trading halts on each day.")] = 0,
     store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -193,7 +194,7 @@ def synthetic_book(
     with reading(f"drawing {name}") as progress:
         written = make(
             open_root(store), name, n_events, seed, kind="by_price" if by_price else "by_order",
-            n_sessions=n_sessions, progress=progress,
+            n_sessions=n_sessions, halts=halts, progress=progress,
         )  # fmt: skip
     ingest_events.show_written(written, json)
 

@@ -11,7 +11,7 @@ from quantbot.book.kernels_by_order import by_order_event
 from quantbot.book.kernels_feed import clear_side, look, note_trade, receive
 from quantbot.book.kernels_heap import pop, ring_first, settle
 from quantbot.book.kernels_looks import look_ahead, recall
-from quantbot.book.kernels_market import set_level, set_quietly, trade
+from quantbot.book.kernels_market import cross, set_level, set_quietly, trade
 from quantbot.book.kernels_memory import (
     feed_at,
     fill_at,
@@ -279,7 +279,11 @@ def change_of_state(st: Any, act: int, side: int, ts: int) -> None:
     elif act == HALT:
         st.halts += 1
         st.halted = 1
-    elif act == RESUME:
+    elif act == RESUME and st.halted:
         st.halted = 0
+        if st.top_sell <= st.best_bid:  # the book came to what rests here while nothing traded
+            cross(st, -1, ts)
+        if st.top_buy >= st.best_ask:
+            cross(st, 1, ts)
     if st.on_gap_cancel and act != RESUME:
         expire_all(st, ts)

@@ -8,6 +8,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 
 from quantbot.book import kernels_levels as book
+from quantbot.book.events import Action, Flag
 from quantbot.book.kernels_levels import Levels
 from quantbot.book.kernels_rebuild import (
     ADD,
@@ -28,9 +29,13 @@ from quantbot.book.kernels_rebuild import (
 )
 from quantbot.kernels import plain
 
+HALT, RESUME, CROSS = int(Action.HALT), int(Action.RESUME), int(Flag.CROSS)
 DRAWS = 8  # random words of one step: so step k has the same whatever the blocks are
 MOST_ROWS = 64  # of one step
 EXCHANGE, RECEIVED, FAIR, NEXT_ID, TREND = 0, 1, 2, 3, 4  # of `state`: int64; the fair price in 1/65536 ticks
+# Rows until now; whether trading is halted; the row from which that changes next; rows between halts, and of one.
+ROWS, HALTED, TURN, BETWEEN, LASTS = 5, 6, 7, 8, 9
+N_STATE, NO_TURN = 10, 2**62
 SCALE = 65536
 # Shares of 1024 of a step: what it does.
 _ADDS, _DELETES, _CANCELS, _MODIFIES = 470, 340, 40, 60  # the rest are market orders
@@ -46,14 +51,16 @@ def draw(
     """Draw as many steps as `words` (n, DRAWS) has, or as `out` holds; return the steps and the rows made.
 
     Each step moves the fair price, then one order is added near it, deleted, cut, moved, or takes what rests: mostly
-    on the side on which the fair price has left the book behind. `out` has a row for each column of events:
-    exchange and received time, action, side, price, size, order id and flags, (n_rows,) each. `none` and `nothing` are
-    empty looks, as `quantbot.book.kernels_rebuild.apply` takes them.
+    on the side on which the fair price has left the book behind. While trading is halted nothing takes; the auction
+    that ends it is a print within the spread, of orders that were never shown. `out` has a row for each column of
+    events: exchange and received time, action, side, price, size, order id and flags, (n_rows,) each. `none` and
+    `nothing` are empty looks, as `quantbot.book.kernels_rebuild.apply` takes them.
     """
     exchange, received, action, side, price, size, order_id, flags = out
     n = 0
     for step in range(words.shape[0]):
         if n + MOST_ROWS > action.shape[0]:
+            state[ROWS] += n
             return step, n
         w = words[step]
         unit = np.float64(w[0] >> np.uint64(11)) * (1.0 / 9007199254740992.0)
@@ -77,7 +84,21 @@ def draw(
         )
         few = orders.at[N_ORDERS] < target // 8 or bid == book.NONE or ask == book.NONE
         many = orders.at[N_ORDERS] > target
-        if few or (kind < _ADDS and not many):
+        if state[ROWS] + n >= state[TURN]:
+            if state[HALTED]:
+                if bid != book.NONE and ask != book.NONE:
+                    action[n], side[n], price[n] = TRADE, 0, min(max(fair, bid), ask)
+                    size[n], order_id[n] = 10 * amount, 0
+                    n += 1
+                action[n] = RESUME
+                state[TURN] += state[BETWEEN]
+            else:
+                action[n] = HALT
+                state[TURN] += state[LASTS]
+            side[n], price[n], size[n], order_id[n] = 0, 0, 0, 0
+            n += 1
+            state[HALTED] = 1 - state[HALTED]
+        elif few or (kind < _ADDS and not many):
             if few and bid == book.NONE:
                 sign = 1
             elif few and ask == book.NONE:
@@ -112,7 +133,7 @@ def draw(
                         tick = min(tick, ask - 1) if own > 0 else max(tick, bid + 1)
                         action[n], price[n], size[n] = MODIFY, max(tick, 1), amount
                 n += 1
-        else:
+        elif not state[HALTED]:
             if fair >= ask:
                 sign = 1
             elif fair < bid:
@@ -136,7 +157,8 @@ def draw(
             state[RECEIVED], state[EXCHANGE] + latency_ns + np.int64(w[7] >> np.uint64(40)) * latency_ns // (1 << 25)
         )
         for k in range(first, n):
-            exchange[k], received[k], flags[k] = state[EXCHANGE], state[RECEIVED], 0
+            exchange[k], received[k] = state[EXCHANGE], state[RECEIVED]
+            flags[k] = CROSS if action[k] == TRADE else 0
         if n > first:
             flags[n - 1] = LAST
             status, _ = apply(
@@ -145,6 +167,7 @@ def draw(
             )  # fmt: skip
             if status:
                 return step, -1 - status
+    state[ROWS] += n
     return words.shape[0], n
 
 

@@ -43,6 +43,59 @@ def test_the_seed__decides_and_the_blocks_do_not(monkeypatch):
     assert not np.array_equal(events.price_ticks, other.price_ticks)
 
 
+def halted(events):
+    """The stretches of events between a halt and its end."""
+    stops, starts = (np.flatnonzero(events.action == act) for act in (Action.HALT, Action.RESUME))
+    return list(zip(stops.tolist(), starts.tolist(), strict=True))
+
+
+def test_halts__stop_trading_until_an_auction_and_leave_the_book_whole(monkeypatch):
+    events = drawn(seed=2, halts=4)
+    stretches = halted(events)
+    assert len(stretches) == 4
+    assert [start // 6_000 for start, _ in stretches] == [1, 2, 3, 4]
+    for start, stop in stretches:
+        within = events.action[start:stop]
+        assert stop - start >= 250
+        assert not (within == Action.EXECUTE).any()
+        assert np.flatnonzero(within == Action.TRADE).tolist() == [stop - start - 1]
+        assert events.flags[stop - 1] & Flag.CROSS
+        assert (within == Action.ADD).any()
+    counts = Book(events.instrument).apply(events)
+    assert (counts.unknown_ids, counts.crossed, counts.halts) == (0, 0, 4)
+    monkeypatch.setattr("datasets.synthetic_book._ROWS", 3000)
+    again = drawn(seed=2, halts=4)
+    assert all(np.array_equal(values, getattr(again, name)) for name, values in events.columns().items())
+    with pytest.raises(InputError, match="200 events lie between two"):
+        SyntheticBook(1_000, halts=9)
+
+
+@pytest.mark.parametrize("kind", ["by_order", "by_price"])
+@pytest.mark.parametrize("on_gap", ["cancel", "keep"])
+def test_halts__fill_nobody(kind, on_gap):
+    from quantbot.book import BookSession
+    from quantbot.engine import Job, get_engine
+    from quantbot.strategies.loader import load_strategy
+
+    events = drawn(12_000, seed=3, halts=6)
+    events = events if kind == "by_order" else Events.joined(list(by_price(iter([events]))))
+    data = BookSession.of(events)
+    settings = {"execution.on_gap": on_gap, "execution.period_ms": 500.0, "execution.entry_us": 1_000.0}
+    for name, own in (("market_maker", {"half_spread": 0.5}), ("imbalance_taker", {"threshold": 0.05})):
+        job = Job(load_strategy(name), settings | own, ("core", "fills", "anomalies"))
+        replay = get_engine("book").replay(job, data, (0, len(data)), {})
+        assert replay.row["n_halts"] == 6
+        assert replay.row["n_rejected"] > 0 or name != "market_maker"  # it tried
+        fills = replay.orders["ts_ns"]
+        assert len(fills) > 20
+        for start, stop in halted(events):
+            begins, ends = events.ts_exchange_ns[start], events.ts_exchange_ns[stop]
+            assert not ((fills > begins) & (fills < ends)).any()
+            if on_gap == "cancel":
+                rested = replay.orders["maker"] & (fills >= ends)
+                assert (replay.orders["placed_ns"][rested] > ends)[(replay.orders["placed_ns"][rested] > begins)].all()
+
+
 def test_by_price__is_the_same_market_with_the_orders_forgotten():
     events = drawn()
     levels = Events.joined(list(by_price(iter([events[:10_001], events[10_001:]]))))

@@ -148,6 +148,13 @@ def test_halt__fills_nothing_and_cancels_what_rests() -> None:
         assert replay.state[0]["halts"] == 1
 
 
+def test_halt__ends_with_what_the_book_came_to() -> None:
+    rows = [(19, Action.HALT, 0, 0, 0), (20, SET, -1, 99, 5), (21, Action.RESUME, 0, 0, 0)]
+    kept, cancelled = (rides.fills(maker(rows, gap=gap)) for gap in (False, True))
+    assert [fill[:3] for fill in kept][:1] == [(21 * MS, 1, 100)]
+    assert [fill for fill in cancelled if fill[0] <= 21 * MS] == []
+
+
 def test_gap__is_never_filled_through() -> None:
     lost = int(Flag.GAP | Flag.LAST)
     kept, cancelled = (maker([(20, SET, -1, 99, 5, 0, lost)], gap=gap, period_ms=900) for gap in (False, True))
