@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets.ingest.bars import IngestResult
     from datasets.store import Store
 
-__all__ = ["bars_of_trades", "ingest_bars_of_trades"]
+__all__ = ["bars_of_trades", "ingest_bars_of_trades", "nearest_decimals", "write_resampled"]
 
 _PER_YEAR_NS = int(365.2425 * 86_400 * 10**9)
 
@@ -79,17 +79,42 @@ def bars_of_trades(blocks: Iterable[Events], interval: str = "1min") -> BarColum
     if not parts:
         raise DataError("there is no trade among these events")
     whole = np.concatenate(parts, axis=1)
-    # Prices as the nearest decimals: 22382 ticks of 0.01 are 223.82, not 223.82000000000002.
-    places = max(-int(np.floor(np.log10(tick))) + 3, 0)
-    prices = [np.round(row * tick, places) for row in whole[1:5]]
-    volume = np.round(whole[5] * lot, max(-int(np.floor(np.log10(lot))) + 3, 0))
+    prices = [nearest_decimals(row, tick) for row in whole[1:5]]
+    volume = nearest_decimals(whole[5], lot)
     return BarColumns(whole[0], **dict(zip(("open", "high", "low", "close"), prices, strict=True)), volume=volume)
+
+
+def nearest_decimals(steps: np.ndarray, step: float) -> np.ndarray:
+    """Return `steps` times `step` as the nearest decimals: 22382 ticks of 0.01 are 223.82, not 223.82000000000002."""
+    return np.round(steps * step, max(-int(np.floor(np.log10(step))) + 3, 0))
 
 
 def ingest_bars_of_trades(
     root: Store, name: str, source: EventsDataset, interval: str = "1min", *, periods_per_year: float | None = None
 ) -> IngestResult:
     """Write the bars of all trades of a dataset of events as the dataset of bars `name`; sessions follow each other."""
+    columns = {
+        asset: bars_of_trades(
+            (block for session in source.sessions(asset) for block in source.blocks(asset, session)), interval
+        )
+        for asset in source.assets
+    }
+    return write_resampled(
+        root, name, source, columns, interval, f"{interval} bars of trades", periods_per_year=periods_per_year
+    )
+
+
+def write_resampled(
+    root: Store,
+    name: str,
+    source: EventsDataset,
+    columns: Mapping[str, BarColumns],
+    interval: str,
+    what: str,
+    *,
+    periods_per_year: float | None = None,
+) -> IngestResult:
+    """Write bars that were made of a dataset of events as the dataset `name`."""
     from datasets.bars import write_bars
     from datasets.ingest.bars import IngestResult
     from datasets.quality import check_bars
@@ -98,15 +123,9 @@ def ingest_bars_of_trades(
 
     check_name(name)
     step = Interval.parse(interval).ns
-    columns = {
-        asset: bars_of_trades(
-            (block for session in source.sessions(asset) for block in source.blocks(asset, session)), interval
-        )
-        for asset in source.assets
-    }
     instruments = [source.instrument(asset) for asset in source.assets]
     meta = BarsMeta(
-        title=f"{', '.join(source.assets[:3])}, {interval} bars of trades",
+        title=f"{', '.join(source.assets[:3])}, {what}",
         source=f"{source.name}@{source.version[:12]}",
         interval=interval,
         periods_per_year=periods_per_year or _PER_YEAR_NS / step,

@@ -221,6 +221,52 @@ def bars_of_trades(
     _show(result, json)
 
 
+@app.command(
+    "bars-of-quotes",
+    short_help="Make bars of the best quotes in events.",
+    epilog=examples("quantbot ingest bars-of-quotes mine/eth-mid mine/eth --interval 1s --of mid"),
+)
+def bars_of_quotes(
+    name: Name,
+    events: Annotated[str, typer.Argument(metavar="EVENTS", help="A dataset of order-book events.")],
+    interval: Annotated[str, typer.Option("--interval", help="Length of a bar: 1s, 1min, 1h, 1d.")] = "1min",
+    of: Annotated[str, typer.Option("--of", help="mid, bid, ask or spread.")] = "mid",
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Make a dataset of bars of the best bid and ask in a dataset of events; a quote holds until the next."""
+    from datasets.catalog import open_events
+    from datasets.quotes import ingest_bars_of_quotes
+
+    root = open_root(store)
+    with reading(f"making {name}"):
+        result = ingest_bars_of_quotes(root, name, open_events(events, root), interval, of)  # type: ignore[arg-type]
+    _show(result, json)
+
+
+@app.command(
+    "klines",
+    short_help="Read Binance's public klines.",
+    epilog=examples("quantbot ingest klines mine/btc-1h BTCUSDT-1h-2024-*.zip --currency USDT"),
+)
+def klines(
+    name: Name,
+    paths: Paths,
+    currency: Annotated[str, typer.Option("--currency", metavar="CODE", help="Currency of the prices.")] = "USDT",
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="A title, for people.")] = "",
+    store: StoreUrl = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Read Binance's public klines: files of one symbol and interval, which stand in their names."""
+    from datasets.ingest import BarOptions
+    from datasets.ingest.klines import ingest_klines
+
+    with reading(f"reading {name}") as progress:
+        options = BarOptions(currency=currency, title=title)
+        result = ingest_klines(open_root(store), name, paths, options, progress=progress)
+    _show(result, json)
+
+
 def _show(result: IngestResult, json: bool) -> None:
     from app.commands.data import show_dataset
 

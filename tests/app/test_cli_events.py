@@ -53,6 +53,20 @@ def test_synthetic_book__becomes_bars_of_its_trades(tmp_path: Path, capsys: pyte
     bars = said(capsys, "ingest", "bars-of-trades", "mine/bars", "mine/drawn", "--interval", "1h", *store)
     assert bars["kind"] == "bars"
     assert bars["meta"]["synthetic"] is True  # type: ignore[index]
+    mids = said(capsys, "ingest", "bars-of-quotes", "mine/mids", "mine/drawn", "--interval", "1s", *store)
+    assert mids["kind"] == "bars"
+    assert main(["ingest", "bars-of-quotes", "mine/no", "mine/drawn", "--of", "last", *store]) != 0
+    assert "of must be one of mid, bid, ask, spread" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ingest_klines__takes_symbol_and_interval_from_the_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "XUSDT-1h-2024-01-02.csv"
+    path.write_text("1704153600000,1,2,1,2,5,1704157199999,1,1,1,1,0\n")
+    made = said(capsys, "ingest", "klines", "mine/x", str(path), "--store", str(tmp_path / "store"))
+    assert made["assets"][0]["symbol"] == "XUSDT"  # type: ignore[index]
+    assert made["meta"]["interval"] == "1h"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

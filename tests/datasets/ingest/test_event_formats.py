@@ -28,6 +28,7 @@ from datasets.ingest.dbn_definitions import read_definitions
 from datasets.ingest.events import EventOptions, Reader, Told, ingest_events, scaled_events
 from datasets.ingest.hftbacktest import EVENT, HftbacktestReader
 from datasets.ingest.itch import ItchReader
+from datasets.ingest.klines import ingest_klines
 from datasets.ingest.kraken import KrakenBook
 from datasets.ingest.lobster import find_pair
 from datasets.ingest.tardis import TardisReader
@@ -100,6 +101,15 @@ def binance_trades(folder: Path) -> Path:
     path = folder / "XUSDT-aggTrades-2024-01-02.csv"
     path.write_text("agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n" + "".join(
         f"{k},{100 + k / 100:.2f},0.{k + 1:03d},1,1,{1_704_153_600_000 + k},{'true' if k % 2 else 'false'}\n"
+        for k in range(9)
+    ))  # fmt: skip
+    return path
+
+
+def klines(folder: Path) -> Path:
+    path = folder / "XUSDT-1m-2024-01-02.csv"
+    path.write_text("".join(
+        f"{1_704_153_600_000 + k * 60_000},100,101,99,100.5,{k}.5,{1_704_153_659_999 + k * 60_000},1,2,3,4,0\n"
         for k in range(9)
     ))  # fmt: skip
     return path
@@ -553,6 +563,7 @@ def rebuild(reader: Reader) -> None:
 # Files that are no events.
 BESIDE: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "dbn-definition": (definitions, read_definitions),
+    "klines": (klines, lambda path: ingest_klines(open_store(path.parent / "store"), "mine/x", path)),
 }
 
 
