@@ -39,7 +39,24 @@ def problems(
         return [], []
     refused, warnings = _first_decisions(engine, job, panel, inside[0], points)
     told = [*warnings, *_unknown_funding(job, panel, inside, points)]
-    return refused, [*told, *_doubtful_scenarios(job, panel, inside)]
+    return refused, [*told, *_doubtful_scenarios(job, panel, inside), *_more_than_all(job, points)]
+
+
+def _more_than_all(job: Job, points: Points) -> list[str]:
+    """Return a warning where strategies are given more than the account may buy."""
+
+    def greatest(name: str) -> float:
+        column = points.columns.get(name)
+        return float(job.settings[name] if column is None else column.max())
+
+    names = [f"{STRATEGIES}.{name}.allocation" for name in job.tables.get(STRATEGIES, {})]
+    total, leverage = sum(greatest(name) for name in names), greatest("execution.leverage")
+    if total <= leverage + 1e-9:
+        return []
+    return [
+        f"{STRATEGIES}: allocations come to up to {total:g} of the equity, execution.leverage is {leverage:g}: where"
+        " the strategies want more than that, purchases are cut"
+    ]
 
 
 def _impossible_scenarios(job: Job, panel: Panel, points: Points) -> list[str]:

@@ -96,6 +96,9 @@ def test_pool__survives_toml_and_plan_and_is_called_after_its_methods(root: Stor
     plan = make_plan(spec, root, probe=False)
     assert (plan.n_trials, family_of(plan).strategy) == (4, "portfolio/min_cvar+momentum")
     assert Plan.from_bytes(plan.to_bytes()).to_bytes() == plan.to_bytes()
+    assert not any("leverage" in text for text in plan.warnings)
+    much = make_plan(parse_spec(SPEC.replace("allocation = 0.6", "allocation = 0.9")), root, probe=False)
+    assert any("come to up to 1.3 of the equity, execution.leverage is 1" in text for text in much.warnings)
     other = SPEC.replace("lookback = 10", "lookback = 11")
     assert make_plan(parse_spec(other), root, probe=False).identity != plan.identity
 
