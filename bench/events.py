@@ -22,6 +22,7 @@ from datasets.events import EventsDataset
 from datasets.ingest.binance import BinanceStream
 from datasets.ingest.bitstamp import BitstampOrders
 from datasets.ingest.bybit import BybitBook
+from datasets.ingest.coinbase import CoinbaseFeed
 from datasets.ingest.databento import DbnReader
 from datasets.ingest.events import EventOptions, ingest_events
 from datasets.ingest.itch import ItchReader
@@ -41,6 +42,7 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], dict[str, float]]] = {
     "ITCH 5.0 (simulated)": ("itch/RITCH*.gz", lambda path: ItchReader(path, "2010-12-24"), {"tick_size": 0.0001}),
     "Bitstamp orders": ("bitstamp_l3/*.xz", BitstampOrders, {"tick_size": 0.01, "lot_size": 1e-08}),
     "Kraken book": ("ws_captures/KRAKEN*", KrakenBook, {}),
+    "Coinbase level2": ("ws_captures/COINBASE*", CoinbaseFeed, {}),
     "Bybit ob500": ("bybit/*.zip", BybitBook, {"tick_size": 0.0001, "lot_size": 1.0}),
 }
 SIZE = "{:<24} {:>11,} {:>9.0f} {:>8.2f} {:>8.1f} {:>8.1f}"

@@ -151,6 +151,15 @@ def kraken(
     _each(KrakenBook, name, paths, options, store, json)
 
 
+def coinbase(
+    name: Name, paths: Paths, options: EventOptions, store: StoreUrl = DEFAULT_STORE, json: Json = False
+) -> None:
+    """Read Coinbase's recorded level2 and matches channels."""
+    from datasets.ingest.coinbase import CoinbaseFeed
+
+    _each(CoinbaseFeed, name, paths, options, store, json)
+
+
 def bybit(name: Name, paths: Paths, options: EventOptions, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Read Bybit's public order books (ob500)."""
     from datasets.ingest.bybit import BybitBook
@@ -177,6 +186,8 @@ _FORMATS: tuple[tuple[str, str, tuple[str, ...], Callable[..., None]], ...] = (
     ("bitstamp", "Bitstamp orders as CSV.",
      ("quantbot ingest bitstamp mine/btcusd orders.csv.xz --symbol BTCUSD",), bitstamp),
     ("kraken", "Kraken recorded book channel.", ("quantbot ingest kraken mine/kraken KRAKEN.ws.raw.gz",), kraken),
+    ("coinbase", "Coinbase recorded level2 and matches.",
+     ("quantbot ingest coinbase mine/coinbase COINBASE.ws.raw.gz",), coinbase),
     ("bybit", "Bybit public order books.", ("quantbot ingest bybit mine/xrp XRPUSDT_ob500.data.zip",), bybit),
 )  # fmt: skip
 

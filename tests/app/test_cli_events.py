@@ -70,7 +70,7 @@ def test_ingest_klines__takes_symbol_and_interval_from_the_name(
 
 
 @pytest.mark.parametrize(
-    "name", ["itch", "databento", "binance", "tardis", "hftbacktest", "bitstamp", "kraken", "bybit"]
+    "name", ["itch", "databento", "binance", "tardis", "hftbacktest", "bitstamp", "kraken", "coinbase", "bybit"]
 )
 def test_every_format__has_help_and_refuses_what_it_is_not(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

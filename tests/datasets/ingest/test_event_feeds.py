@@ -13,6 +13,7 @@ import pytest
 
 from datasets.ingest.binance import BinanceStream
 from datasets.ingest.bitstamp import BitstampOrders
+from datasets.ingest.coinbase import CoinbaseFeed
 from datasets.ingest.databento import DbnReader
 from datasets.ingest.dbn_definitions import read_definitions
 from datasets.ingest.events import EventOptions, Reader, Told, scaled_events
@@ -171,6 +172,34 @@ def test_kraken__every_update_agrees_with_its_checksum():
     assert len(events) == 10
     for own in events.values():
         assert Book(own.instrument).apply(own).crossed == 0
+
+
+def test_coinbase__every_removal_names_a_level_and_the_book_shows_each_published_best_price():
+    path = DATA / "ws_captures" / "COINBASE.ws.28.0.raw.gz"
+    reader = CoinbaseFeed(path)
+    events = read(reader)
+    assert (len(events), reader.counts["l2update"], reader.counts["match"]) == (10, 9719, 97)
+    shown = {}
+    for product, own in events.items():
+        book, looks = Book(own.instrument), np.flatnonzero(own.flags & Flag.LAST)
+        ticks = book.tables(own, looks, 1)[0]
+        assert book.counts.absent_levels == book.counts.crossed == book.counts.locked == 0
+        best = np.round(ticks[:, :, 0] * own.instrument.tick_size, 8)
+        shown[product] = own.ts_received_ns[looks], best.tolist()
+    n_checked, seen = 0, set()
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            stamp, _, text = line.partition(": ")
+            message = json.loads(text) if stamp[0].isdigit() else {}
+            if message.get("type") == "ticker":
+                times, best = shown[message["product_id"]]
+                at = int(np.searchsorted(times, int(float(stamp) * 1e9), "right"))
+                wanted = [float(message["best_bid"]), float(message["best_ask"])]
+                if message["product_id"] in seen:  # the first of each product tells what was before its snapshot
+                    assert wanted in best[max(at - 7, 0) : at + 6]  # the channels are not in step with each other
+                    n_checked += 1
+                seen.add(message["product_id"])
+    assert (n_checked, len(seen)) == (97, 10)
 
 
 def test_databento__a_book_by_order_knows_every_order_that_is_named():

@@ -22,6 +22,7 @@ from datasets import open_store
 from datasets.ingest.binance import BinanceStream, BinanceTrades
 from datasets.ingest.bitstamp import BitstampOrders
 from datasets.ingest.bybit import BybitBook
+from datasets.ingest.coinbase import CoinbaseFeed
 from datasets.ingest.databento import LAYOUTS, DbnReader
 from datasets.ingest.dbn_definitions import LAYOUTS as DEFINITIONS
 from datasets.ingest.dbn_definitions import read_definitions
@@ -263,6 +264,22 @@ def kraken(folder: Path) -> Path:
     return path
 
 
+def coinbase(folder: Path) -> Path:
+    def line(stamp: str, kind: str, **more: Any) -> str:
+        return f"{stamp}: {json.dumps({'type': kind, 'product_id': 'A-USD', **more})}\n"
+
+    moment = "2021-04-17T16:43:37.0{}Z"
+    path = folder / "coinbase.txt"
+    path.write_text(
+        "wss://ws-feed.pro.coinbase.com <- 1618677817.0: {}\n"
+        + line("1618677817.25", "snapshot", asks=[["10.01", "3"], ["10.02", "1"]], bids=[["10.00", "2.5"]])
+        + line("1618677817.5", "ticker", price="10.01", time=moment.format(1))
+        + line("1618677817.75", "match", side="sell", size="1", price="10.01", time=moment.format(2))
+        + line("1618677818", "l2update", changes=[["sell", "10.01", "2"], ["buy", "10.00", "0"]], time=moment.format(2))
+    )
+    return path
+
+
 def bybit(folder: Path) -> Path:
     def line(kind: str, ts: int, update: int, **levels: Any) -> str:
         return (
@@ -291,6 +308,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Reader]]] = {
     "hftbacktest": (hftbacktest, HftbacktestReader),
     "bitstamp": (bitstamp, BitstampOrders),
     "kraken": (kraken, KrakenBook),
+    "coinbase": (coinbase, CoinbaseFeed),
     "bybit": (bybit, BybitBook),
 }
 
@@ -490,6 +508,21 @@ def test_kraken__a_wrong_checksum_is_a_gap(tmp_path):
     assert (reader.n_checked, reader.n_wrong) == (2, 1)
     assert [bool(flag & Flag.GAP) for flag in events.flags[-2:]] == [False, True]
     assert len(events) == 27
+
+
+def test_coinbase__a_match_is_told_by_its_aggressor(tmp_path):
+    events = read(CoinbaseFeed(coinbase(tmp_path)), tick_size=0.01, lot_size=0.5)
+    assert told(events) == [
+        (8, 0, 0, 0, 0, SNAPSHOT), (7, 1, 1000, 5, 0, SNAPSHOT), (7, -1, 1001, 6, 0, SNAPSHOT),
+        (7, -1, 1002, 2, 0, SNAPSHOT | LAST), (6, 1, 1001, 2, 0, LAST),
+        (7, -1, 1001, 4, 0, 0), (7, 1, 1000, 0, 0, LAST),
+    ]  # fmt: skip
+    assert events.ts_exchange_ns[0] == events.ts_received_ns[0] == 1_618_677_817_250_000_000
+    assert events.ts_exchange_ns[-1] == int(np.datetime64("2021-04-17T16:43:37.02", "ns").astype(np.int64))
+    path = coinbase(tmp_path)
+    path.write_text(path.read_text().replace("17T16:43:37.02", "37T16:43:37.02"))
+    with pytest.raises(DataError, match="line 4: no message of Coinbase"):
+        read(CoinbaseFeed(path))
 
 
 def test_bybit__a_break_in_the_updates_is_a_gap(tmp_path):
