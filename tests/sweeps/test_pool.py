@@ -60,7 +60,11 @@ allocation = 0.6
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = open_store(str(tmp_path_factory.mktemp("pool") / "store"))
+    return write_three(tmp_path_factory.mktemp("pool"))
+
+
+def write_three(folder: Path) -> Store:
+    store = open_store(str(folder / "store"))
     rng = np.random.default_rng(8)
     stamps = np.datetime64("2022-01-03T21:00", "ns").astype(np.int64) + DAY_NS * np.arange(140)
     columns = {}
@@ -101,6 +105,15 @@ def test_pool__survives_toml_and_plan_and_is_called_after_its_methods(root: Stor
     assert any("come to up to 1.3 of the equity, execution.leverage is 1" in text for text in much.warnings)
     other = SPEC.replace("lookback = 10", "lookback = 11")
     assert make_plan(parse_spec(other), root, probe=False).identity != plan.identity
+
+
+def test_pool__has_the_same_bits_whoever_computes_what(run: Run, tmp_path: Path) -> None:
+    spec, alone = parse_spec(SPEC), write_three(tmp_path)
+    with serial() as executor:
+        found = drive(alone, submit(spec, alone, plan=make_plan(spec, alone, probe=False, block_points=1)), executor)
+    assert (found.identity, found.n_blocks) == (run.identity, 4)
+    assert run.plan.n_blocks == 1
+    assert found.result_digest == run.digest
 
 
 def test_pool__trades_what_the_same_strategies_pooled_in_python_do(root: Store, run: Run) -> None:
