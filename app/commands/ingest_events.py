@@ -102,15 +102,18 @@ def databento(
 def binance(
     name: Name, paths: Paths, options: EventOptions, store: StoreUrl = DEFAULT_STORE, json: Json = False
 ) -> None:
-    """Read Binance: recorded streams (receipt in ns, then JSON), or public files of trades or aggTrades."""
+    """Read Binance: recorded streams, public trades or aggTrades, and historical books (depth_update, depth_snap)."""
     from datasets.ingest.binance import BinanceStream, BinanceTrades
+    from datasets.ingest.binance_depth import find_depth, is_depth
     from datasets.ingest.files import list_files
 
-    readers: list[Any] = [
-        (BinanceTrades if "trades" in path.name.lower() else BinanceStream)(path, max_bytes=options.max_bytes)
-        for path in list_files(paths)
-    ]
-    _ingest(name, readers, options, store, json)
+    def reader(path: Path) -> Any:
+        if is_depth(path):
+            return find_depth(path, max_bytes=options.max_bytes)
+        kind = BinanceTrades if "trades" in path.name.lower() else BinanceStream
+        return kind(path, max_bytes=options.max_bytes)
+
+    _ingest(name, [reader(path) for path in list_files(paths)], options, store, json)
 
 
 def tardis(
@@ -178,7 +181,8 @@ _FORMATS: tuple[tuple[str, str, tuple[str, ...], Callable[..., None]], ...] = (
       "quantbot ingest databento mine/es es.mbo.dbn.zst --definitions es.definition.dbn.zst"), databento),
     ("binance", "Binance recorded streams and public trades.",
      ("quantbot ingest binance mine/eth ethusdt_20240808.gz --shift 1300 --currency USDT",
-      "quantbot ingest binance mine/btc-trades BTCUSDT-aggTrades-2026-09-15.csv"), binance),
+      "quantbot ingest binance mine/btc-trades BTCUSDT-aggTrades-2026-09-15.csv",
+      "quantbot ingest binance mine/btc-book BTCUSDT_T_DEPTH_2022-11-01_depth_update.csv"), binance),
     ("tardis", "Tardis.dev CSV.",
      ("quantbot ingest tardis mine/btc deribit_incremental_book_L2_2020-04-01_BTC-PERPETUAL.csv.gz",), tardis),
     ("hftbacktest", "hftbacktest npz event files.",

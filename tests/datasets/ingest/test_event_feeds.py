@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datasets.ingest.binance import BinanceStream
+from datasets.ingest.binance_depth import find_depth
 from datasets.ingest.bitstamp import BitstampOrders
 from datasets.ingest.coinbase import CoinbaseFeed
 from datasets.ingest.databento import DbnReader
@@ -163,6 +164,20 @@ def test_binance__after_each_difference_the_best_prices_are_those_that_the_excha
     assert book.counts.absent_levels == n_absent
     stamped = events.ts_exchange_ns != events.ts_received_ns
     assert (events.ts_received_ns < events.ts_exchange_ns)[stamped].all()
+
+
+def test_binance__historical_books_of_futures_are_read_and_their_hole_is_a_gap():
+    folder = DATA / "binance" / "T_DEPTH"
+    (events,) = read(find_depth(folder / "btcusdt-depth-update.csv")).values()  # the snapshot is of ten minutes before
+    counts = Book(events.instrument).apply(events)
+    assert (len(events), counts.snapshots, counts.gaps, counts.looks) == (201, 101, 1, 2)
+    (alone,) = read(find_depth(folder / "btcusdt-depth-snap.csv")).values()
+    book = Book(alone.instrument)
+    assert book.apply(alone).crossed == 0
+    told = [line.split(",") for line in (folder / "btcusdt-depth-snap.csv").read_text().split()[1:]]
+    ladder = book.ladder(200)
+    best = sorted(((round(float(row[6]) * 10), round(float(row[7]) * 1000)) for row in told), reverse=True)
+    assert list(zip(ladder.bid_ticks.tolist(), ladder.bid_lots.tolist(), strict=True)) == best
 
 
 def test_kraken__every_update_agrees_with_its_checksum():

@@ -20,6 +20,7 @@ import pytest
 
 from datasets import open_store
 from datasets.ingest.binance import BinanceStream, BinanceTrades
+from datasets.ingest.binance_depth import find_depth
 from datasets.ingest.bitstamp import BitstampOrders
 from datasets.ingest.bybit import BybitBook
 from datasets.ingest.coinbase import CoinbaseFeed
@@ -104,6 +105,27 @@ def binance_trades(folder: Path) -> Path:
         f"{k},{100 + k / 100:.2f},0.{k + 1:03d},1,1,{1_704_153_600_000 + k},{'true' if k % 2 else 'false'}\n"
         for k in range(9)
     ))  # fmt: skip
+    return path
+
+
+DEPTH = "symbol,timestamp,first_update_id,last_update_id,side,update_type,price,qty,pu\n"
+
+
+def binance_depth(folder: Path) -> Path:
+    def text(rows: list[tuple[int, int, int, str, str, str, str, int]]) -> str:
+        return DEPTH + "".join(f"XUSDT,{','.join(map(str, row))}\n" for row in rows)
+
+    now = 1_667_346_579_146
+    (folder / "X_depth_snap.csv").write_text(text([
+        (now, 10, 10, "b", "snap", "9.9", "1.5", -1), (now, 10, 10, "b", "snap", "9.8", "1", -1),
+        (now, 10, 10, "a", "snap", "10.1", "2", -1),
+    ]))  # fmt: skip
+    path = folder / "X_depth_update.csv"
+    path.write_text(text([
+        (now, 6, 9, "a", "set", "10.0", "3", 5), (now + 1, 9, 12, "b", "set", "9.9", "0", 9),
+        (now + 1, 9, 12, "a", "set", "10.1", "2.5", 9), (now + 2, 13, 14, "a", "set", "10.2", "1", 12),
+        (now + 3, 20, 21, "b", "set", "9.8", "0.5", 19),
+    ]))  # fmt: skip
     return path
 
 
@@ -299,6 +321,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Reader]]] = {
     "lobster": (lobster, find_pair),
     "binance": (binance, BinanceStream),
     "binance-trades": (binance_trades, BinanceTrades),
+    "binance-depth": (binance_depth, find_depth),
     "tardis": (tardis, TardisReader),
     "itch": (itch, lambda path: ItchReader(path, "2024-01-02")),
     "itch-bare": (lambda folder: itch(folder, prefix="none"), lambda path: ItchReader(path, "2024-01-02")),
@@ -384,6 +407,26 @@ def test_binance__public_trades_have_the_aggressors_side_in_both_time_units(tmp_
     spot = tmp_path / "XUSDT-trades-2025-02-01.csv"
     spot.write_text("1,100.00,0.5,50,1738368000123456,True,True\n")
     assert read(BinanceTrades(spot)).ts_exchange_ns.tolist() == [1_738_368_000_123_456_000]
+
+
+def test_binance__historical_books_begin_with_their_snapshot_and_flag_what_is_missing(tmp_path):
+    path = binance_depth(tmp_path)
+    reader = find_depth(path)
+    gap = int(Flag.GAP)
+    assert told(read(reader, tick_size=0.1, lot_size=0.5)) == [
+        (8, 0, 0, 0, 0, SNAPSHOT), (7, 1, 99, 3, 0, SNAPSHOT), (7, 1, 98, 2, 0, SNAPSHOT),
+        (7, -1, 101, 4, 0, SNAPSHOT | LAST), (7, 1, 99, 0, 0, 0), (7, -1, 101, 5, 0, LAST), (7, -1, 102, 2, 0, LAST),
+        (7, 1, 98, 1, 0, LAST | gap),
+    ]  # fmt: skip
+    assert reader.n_dropped == 1
+    (tmp_path / "X_depth_snap.csv").unlink()
+    assert len(read(find_depth(path))) == 5
+    path.write_text(path.read_text().replace("9.8,0.5", "9.8,-0.5"))
+    with pytest.raises(DataError, match="line 6: qty must not be below 0"):
+        read(find_depth(path))
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="no file of T_DEPTH"):
+        find_depth(path)
 
 
 def test_tardis__snapshots_make_the_book_anew_and_one_receipt_is_one_event(tmp_path):
