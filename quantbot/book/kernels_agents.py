@@ -69,14 +69,12 @@ def look_over(st: Any, agent: Any, a: int, ts: int) -> None:
 
 
 @inlined
-def send(st: Any, o: int, kind: int, ts: int) -> None:
+def send(st: Any, agent: Any, order: Any, o: int, kind: int, ts: int) -> None:
     """Send a request about order `o` to the exchange; requests of one agent never overtake each other."""
-    agent = agent_at(st, order_at(st, o).agent)
     due = ts + (agent.entry_ns if agent.latency == CONSTANT else delay(st, agent, ts, True))
     due = max(due, agent.entry_last)
     agent.entry_last = due
     # What was sent when, as one number: the sentinel compares it.
-    order = order_at(st, o)
     agent.trace = (agent.trace * 31 + ts) * 31 + (order.tick * 8 + order.side * 3 + kind) * 31 + order.leaves
     if st.n_said_rows > 0:
         say(st, o, kind, order.leaves, ts, due)
@@ -121,7 +119,7 @@ def place(st: Any, a: int, side: int, kind: int, tick: int, lots: int, ts: int) 
     order.touched = 0
     order.placed_ns = ts
     agent.n_orders += 1
-    send(st, free, NEW, ts)
+    send(st, agent, order, free, NEW, ts)
     return True
 
 
@@ -242,13 +240,13 @@ def bring_about(st: Any, agent: Any, a: int, want: int, ts: int) -> int:
                 order.local = ASKED
                 agent.n_cancels += 1
                 quiet = 0
-                send(st, o, CANCEL, ts)
+                send(st, agent, order, o, CANCEL, ts)
             elif lots < order.known:
                 order.local = ASKED
                 put(st.at_asked, o, order.known - lots)
                 agent.n_modifies += 1
                 quiet = 0
-                send(st, o, MODIFY, ts)
+                send(st, agent, order, o, MODIFY, ts)
         o += 1
     for half in range(2):
         had, start = (had_buys, 0) if half == 0 else (had_sells, 2 * n_levels)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quantbot.book.replay import Agents
 from quantbot.book.sentinel import check_book_lookahead
@@ -33,8 +37,8 @@ def session(events: Any = BY_PRICE) -> BookSession:
     return BookSession.of(events, step_ns=10**8)
 
 
-def job(name: str = "market_maker", **settings: Any) -> Job:
-    return Job(load_strategy(name), {**SETTINGS, **settings}, groups=ALL)
+def job(name: str = "market_maker", **own: Any) -> Job:
+    return Job(load_strategy(name), {**SETTINGS, **own}, groups=ALL)
 
 
 def same(a: Rows, b: Rows, i: int, j: int) -> bool:
@@ -43,9 +47,9 @@ def same(a: Rows, b: Rows, i: int, j: int) -> bool:
 
 @pytest.mark.parametrize("name", list(shipped_for_books()))
 def test_shipped__trade_and_replay_their_own_row(name: str) -> None:
-    settings = {"threshold": 0.2} if name == "imbalance_taker" else {"parent_lots": 40} if "schedule" in name else {}
+    own = {"threshold": 0.2} if name == "imbalance_taker" else {"parent_lots": 40} if "schedule" in name else {}
     data = session()
-    work = job(name, **settings)
+    work = job(name, **own)
     rows = ENGINE.run(work, data, (3, len(data)), Points(2, {"execution.entry_us": np.array([200.0, 900.0])}))
     assert rows.status.tolist() == [0, 0]
     replay = ENGINE.replay(work, data, (3, len(data)), {"execution.entry_us": 900.0})
@@ -85,11 +89,23 @@ def test_markouts__are_taken_on_time_whoever_else_is_woken_then() -> None:
     assert same(together, ENGINE.run(job(), data, (0, len(data)), points[1:]), 1, 0)
 
 
-def test_session__in_parts_gives_the_same_row() -> None:
-    whole = session(BY_ORDER)
-    parts = replace(whole, read=lambda: (BY_ORDER[:700], BY_ORDER[700:701], BY_ORDER[701:]))
-    a, b = (ENGINE.run(job(), data, (2, len(data) - 3), Points(1)) for data in (whole, parts))
-    assert same(a, b, 0, 0)
+WHOLE = {kind: session(events) for kind, events in (("by_order", BY_ORDER), ("by_price", BY_PRICE))}
+THREE = Points(3, {"execution.latency": np.array(["drawn", "constant", "drawn"]), "half_spread": np.array([0.5, 1, 2])})
+
+
+@functools.cache
+def whole_rows(kind: str) -> Rows:
+    return ENGINE.run(job(), WHOLE[kind], (2, len(WHOLE[kind]) - 3), THREE)
+
+
+@settings(max_examples=12, deadline=None)
+@given(kind=st.sampled_from(["by_order", "by_price"]), block=st.integers(60, 4_000), first=st.integers(0, 4_000))
+def test_session__in_blocks_of_any_size_gives_the_same_rows_bit_for_bit(kind: str, block: int, first: int) -> None:
+    events = BY_ORDER if kind == "by_order" else BY_PRICE
+    cuts = [0, *range(min(first, len(events)), len(events), block), len(events)]
+    blocks = replace(WHOLE[kind], read=lambda: (events[a:b] for a, b in pairwise(cuts)))
+    rows = ENGINE.run(job(), blocks, (2, len(blocks) - 3), THREE)
+    assert all(same(rows, whole_rows(kind), i, i) for i in range(3))
 
 
 def test_envelope__holds_the_exact_queue_between_its_bounds() -> None:
