@@ -87,7 +87,7 @@ def plain_inner(function: F) -> F:
 
 def plain_inlined(function: F) -> F:
     """Compile `function` into each `plain` kernel that calls it."""
-    return _part(function, forceinline=True, _nrt=False)
+    return _once(_part(function, forceinline=True, _nrt=False))
 
 
 def _part(function: F, **options: bool) -> F:

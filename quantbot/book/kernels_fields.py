@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from quantbot.kernels import jit
+from quantbot.kernels import inner, jit
 
 # How a field is read.
 NUMBER, ROUNDED, WORD, SKIPPED = 0, 1, 2, 3  # exact; rounded to its digits; a hash of the text; anything
@@ -59,7 +59,7 @@ def parse(text: Any, separator: Any, kinds: Any, digits: Any, out: Any, ends: An
     return FINE, row, 0, at
 
 
-@jit
+@inner
 def _hash(text: Any, start: int, stop: int) -> Any:
     # FNV-1a; the sign bit is cleared so that the hash is a plain positive int64.
     value = np.uint64(0xCBF29CE484222325)

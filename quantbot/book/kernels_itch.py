@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from quantbot.book.kernels_rebuild import N_ORDERS, Orders, forget, lookup, new
-from quantbot.kernels import plain
+from quantbot.kernels import plain, plain_inner
 
 FINE, CUT, UNKNOWN_TYPE, WRONG_LENGTH, FULL, ORDERS_FULL, NAME = 0, 1, 2, 3, 4, 5, 6
 ADD, CANCEL, DELETE, EXECUTE, TRADE, HALT, RESUME = 1, 2, 3, 5, 6, 9, 10
@@ -27,7 +27,7 @@ for _letters, _length in (
 N_MESSAGES, N_UNKNOWN, N_BROKEN, N_UNPRINTED = 0, 1, 2, 3
 
 
-@plain
+@plain_inner
 def _whole(text: Any, at: int, n: int) -> Any:
     value = np.int64(0)
     for k in range(at, at + n):
@@ -35,7 +35,7 @@ def _whole(text: Any, at: int, n: int) -> Any:
     return value
 
 
-@plain
+@plain_inner
 def _reference(text: Any, at: int) -> Any:
     # 0 means that there is no order: who numbers from 0 gets another number for the first.
     value = _whole(text, at, 8)

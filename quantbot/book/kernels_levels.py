@@ -12,7 +12,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
 from numpy.typing import NDArray
 
-from quantbot.kernels import plain, plain_inlined
+from quantbot.kernels import plain, plain_inlined, plain_inner
 
 NONE = -(2**62)  # no tick
 BASE, BEST, N_FAR, N_LEVELS = 0, 1, 3, 5  # of `Levels.at`: first tick of the window; two numbers each of the others
@@ -60,7 +60,7 @@ def _place(ticks: Any, side: Any, n: Any, tick: Any) -> Any:
     return low
 
 
-@plain
+@plain_inner
 def next_up(levels: Levels, side: Any, tick: Any) -> Any:
     """Return the lowest level at or above `tick`, or NONE."""
     found = np.int64(NONE)
@@ -81,7 +81,7 @@ def next_up(levels: Levels, side: Any, tick: Any) -> Any:
     return found
 
 
-@plain
+@plain_inner
 def next_down(levels: Levels, side: Any, tick: Any) -> Any:
     """Return the highest level at or below `tick`, or NONE."""
     found = np.int64(NONE)
@@ -102,7 +102,7 @@ def next_down(levels: Levels, side: Any, tick: Any) -> Any:
     return found
 
 
-@plain
+@plain_inner
 def _up(bits: NDArray[np.uint64], middle: NDArray[np.uint64], top: NDArray[np.uint64], side: Any, at: Any) -> Any:
     word = at >> 6
     rest = bits[side, word] >> np.uint64(at & 63)
@@ -130,7 +130,7 @@ def _up(bits: NDArray[np.uint64], middle: NDArray[np.uint64], top: NDArray[np.ui
     return (word << 6) + np.int64(trailing_zeros(bits[side, word]))
 
 
-@plain
+@plain_inner
 def _down(bits: NDArray[np.uint64], middle: NDArray[np.uint64], top: NDArray[np.uint64], side: Any, at: Any) -> Any:
     word = at >> 6
     rest = bits[side, word] << np.uint64(63 - (at & 63))

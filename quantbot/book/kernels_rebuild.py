@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quantbot.book import kernels_levels as book
 from quantbot.book.kernels_levels import Levels
-from quantbot.kernels import plain, plain_inlined
+from quantbot.kernels import plain, plain_inlined, plain_inner
 
 DONE, FAR_FULL, ORDERS_FULL = 0, 1, 2  # why `apply` came back; the event it names is not applied yet
 ADD, CANCEL, DELETE, MODIFY, EXECUTE, TRADE, SET, CLEAR, HALT = 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -274,7 +274,7 @@ def _unlink(levels: Levels, orders: Orders, o: Any) -> None:
     levels.resting[side, slot] -= 1
 
 
-@plain
+@plain_inner
 def _clear(levels: Levels, orders: Orders, side: Any) -> None:
     while levels.at[book.BEST + side] != book.NONE:
         tick = levels.at[book.BEST + side]

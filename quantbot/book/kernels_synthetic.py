@@ -27,7 +27,7 @@ from quantbot.book.kernels_rebuild import (
     apply,
     lookup,
 )
-from quantbot.kernels import plain
+from quantbot.kernels import plain, plain_inner
 
 HALT, RESUME, CROSS = int(Action.HALT), int(Action.RESUME), int(Flag.CROSS)
 DRAWS = 8  # random words of one step: so step k has the same whatever the blocks are
@@ -171,7 +171,7 @@ def draw(
     return words.shape[0], n
 
 
-@plain
+@plain_inner
 def _resting(orders: Orders, word: Any) -> Any:
     """Return the slot of some order that rests, or -1 after a few tries."""
     n_slots = orders.at[N_SLOTS]
@@ -237,7 +237,7 @@ def degrade(
     return 0, action.shape[0], n
 
 
-@plain
+@plain_inner
 def _total(levels: Levels, side: Any, tick: Any) -> Any:
     slot = book.find(levels, side, tick)
     return levels.total[side, slot] if slot >= 0 else np.int64(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.kernels import jit
+from quantbot.kernels import inner, jit
 
 _NEGLIGIBLE = 1e-14  # of the greatest pivot: such a column depends on those before it
 _ENORMOUS = 1e64  # a pivot that gives its column no part in the answer
@@ -66,7 +66,7 @@ def factor(upper: NDArray[np.float64]) -> None:
             row[j] /= pivot
 
 
-@jit
+@inner
 def solve_factored(upper: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Put the solution of ``U'U x = values`` into `values`."""
     n = len(upper)
@@ -281,7 +281,7 @@ def interior_point(
     return iteration
 
 
-@jit
+@inner
 def _shortened(step: float, value: float, change: float) -> float:
     """Return the part of a step that keeps a value at 0 or above."""
     return min(step, -value / change) if change < 0.0 else step
