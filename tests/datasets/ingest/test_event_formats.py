@@ -663,13 +663,13 @@ def survive(name: str, tmp_path: Path, n: int, seed: int) -> None:
                 archive.writestr("data.npy", damaged(rng, members))
         else:
             path.write_bytes(damaged(rng, whole))
-        started = time.monotonic()
+        started = time.process_time()
         try:
             consume(path)
             n_valid += 1
         except QuantBotError as error:
             n_refused += len(str(error)) > 0
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
     assert n_refused > n // 20
     assert n_valid + n_refused == n
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
