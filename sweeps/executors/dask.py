@@ -46,6 +46,7 @@ SETTINGS = {
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WAIT_SECONDS = 0.5
 _ANSWER_SECONDS = 20.0  # for a receipt, or for the cluster to say how it is
+_LOOK_SECONDS = 5.0  # between two looks at the workers
 _STALL_SECONDS = 90.0
 _START_SECONDS = 60.0
 
@@ -157,7 +158,7 @@ class DaskExecutor:
         source = iter(items)
         pending: dict[Any, T] = {}
         exhausted = False
-        last = time.monotonic()
+        stall, looked = Stall(), time.monotonic()
         try:
             while True:
                 # As many again as run: a worker that ends one finds the next one waiting at the scheduler.
@@ -177,11 +178,11 @@ class DaskExecutor:
                 done = self._wait(list(pending))
                 for future in done:
                     item = pending.pop(future)
-                    last = time.monotonic()
                     yield self._result(future, _ANSWER_SECONDS, item)
                     poll()
-                if time.monotonic() - last > _STALL_SECONDS:
-                    self._explain_stall(time.monotonic() - last)
+                if time.monotonic() - looked > _LOOK_SECONDS:
+                    looked = time.monotonic()
+                    stall.look([str(worker["status"]) for worker in self._info().values()], looked)
         finally:
             if pending:
                 with contextlib.suppress(Exception):
@@ -291,24 +292,42 @@ class DaskExecutor:
         found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         return found
 
-    def _explain_stall(self, seconds: float) -> None:
-        """Raise when nothing can move any more; blocks that merely take long go on."""
-        workers = self._info()
-        status = sorted({worker["status"] for worker in workers.values()})
-        if not workers:
-            cause = "there are no workers"
-        elif status == ["paused"]:
-            cause = f"all {len(workers)} workers are paused for lack of memory"
-        else:
-            return
-        raise RunError(f"STALLED: no block ended for {seconds:.0f} s and {cause}; resume the run when that is mended")
-
     def __enter__(self) -> DaskExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
         with _quiet():
             self._stack.close()
+
+
+class Stall:
+    """How long nothing has been able to move.
+
+    A worker that is starved of processor time may be taken for lost, and comes back: that there is none at one moment
+    says nothing, however long a block takes.
+
+    Examples
+    --------
+    >>> stall = Stall()
+    >>> stall.look([], 0.0), stall.look(["running"], 80.0), stall.look([], 100.0), stall.look([], 180.0)
+    (None, None, None, None)
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def look(self, status: list[str], now: float) -> None:
+        """Take note of the workers' status at a time in seconds; raise where none has been able to work for long."""
+        if not status:
+            cause = "there are no workers"
+        elif set(status) == {"paused"}:
+            cause = f"all {len(status)} workers are paused for lack of memory"
+        else:
+            self._since = None
+            return
+        self._since = now if self._since is None else self._since
+        if now - self._since > _STALL_SECONDS:
+            raise RunError(f"STALLED: for {now - self._since:.0f} s {cause}; resume the run when that is mended")
 
 
 def _connect(scheduler: str) -> Any:
