@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from quantbot.kernels import inlined, inner, jit
+from quantbot.kernels import inlined, jit
 from quantbot.market import Floats
 from quantbot.strategies.fingerprint import attributes, is_ours, plain, references
 from quantbot.strategies.kernels_scan import WIDTH, joined_means, prefix_sums, suffix_sums
@@ -129,7 +129,7 @@ def mean(values: Floats, window: int, out: Floats) -> None:
         last = end
 
 
-@inner
+@jit
 def _short_mean(values: Floats, window: int, share: float, out: Floats) -> None:
     """Write the means of a window that is too short for four values at a time."""
     n = values.shape[0]
