@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,11 @@ def _blocks(page: Path, *languages: str) -> list[str]:
     return [body for language, body in BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages]
 
 
-def _with(*languages: str) -> list[Path]:
-    return [page for page in PAGES if _blocks(page, *languages)]
+def _with(*languages: str) -> list[Any]:
+    """Return the pages that have such blocks; those that nobody begins with are slow tests."""
+    found = [page for page in PAGES if _blocks(page, *languages)]
+    return [pytest.param(page, marks=[] if page.name in (*FIRST, "getting-started.md") else pytest.mark.slow)
+            for page in found]  # fmt: skip
 
 
 def _name(page: Path) -> str:

@@ -335,7 +335,11 @@ with serial() as executor:
 """
 
 
-@pytest.mark.parametrize("moment", ["within-commit", "after-commit", "within-entry", "after-entry"])
+@pytest.mark.parametrize(
+    "moment",
+    ["within-commit", "within-entry",
+     *(pytest.param(after, marks=pytest.mark.slow) for after in ("after-commit", "after-entry"))],
+)  # fmt: skip
 def test_ledger__counts_once_whenever_the_driver_is_killed(whole: Store, small: Any, root: Store, moment: str) -> None:
     identity = small.submit(root)
     command = [sys.executable, "-c", KILLED, moment, root.url, identity]
