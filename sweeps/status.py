@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,6 +88,7 @@ class RunSummary:
     identity: str
     name: str
     submitted_ns: int
+    engine: str
     strategy: str
     dataset: str
     dataset_version: str
@@ -124,6 +126,7 @@ def summary(root: Store, identity: str) -> RunSummary:
         identity=identity,
         name=labels[-1] if labels else str(request.get("name", "")),
         submitted_ns=int(request.get("submitted_ns", 0)),
+        engine=str(request.get("engine") or _engine_of(str(request.get("spec", "")))),
         strategy=str(request.get("strategy", "")),
         dataset=str(request.get("dataset", "")),
         dataset_version=str(request.get("dataset_version", "")),
@@ -134,6 +137,12 @@ def summary(root: Store, identity: str) -> RunSummary:
         folds=tuple(request.get("folds", ())),
         status=run_status(root, identity),
     )
+
+
+@lru_cache(maxsize=512)
+def _engine_of(spec: str) -> str:
+    """Return the engine that a spec names: older requests don't say it beside the spec."""
+    return str(tomllib.loads(spec).get("run", {}).get("engine", "bars"))
 
 
 def run_status(root: Store, identity: str) -> RunStatus:

@@ -103,6 +103,7 @@ def _request(plan: Plan, name: str, now_ns: int) -> dict[str, object]:
         "submitted_ns": now_ns,
         "user": _user(),
         "spec": plan.spec_toml,
+        "engine": plan.engine,
         "strategy": plan.bundle.reference,
         "dataset": plan.dataset_name,
         "dataset_version": plan.dataset_version,

@@ -120,7 +120,7 @@ def _row(run: RunSummary) -> None:
         with trials:
             _progress(status)
         with best.container(gap=None):
-            st.markdown(fmt.plain(_best(status)))
+            st.markdown(fmt.plain(_best(status, run.engine)))
             if run.state == "done" and status.best_value is not None:
                 st.caption(fmt.plain(reads_runs.luck_words(run.identity, reads.mark_of(status))), help=_LUCK)
         since.caption(fmt.plain(_since(run.submitted_ns)))
@@ -143,10 +143,10 @@ def _progress(status: RunStatus) -> None:
         st.caption(fmt.plain(", ".join(parts)))
 
 
-def _best(status: RunStatus) -> str:
+def _best(status: RunStatus, engine: str) -> str:
     if status.best_value is None:
         return "none yet" if status.state != "done" else "none"
-    declared = reads.measures([status.objective])[status.objective]
+    declared = reads.measures([status.objective], engine)[status.objective]
     return f"{declared.label} {fmt.measure(status.best_value, declared)}"
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.views.runs import _best
+from datasets.store import open_store
 from sweeps.spec import parse_spec
+from sweeps.status import _engine_of, summary
 
 _spec = importlib.util.spec_from_file_location("pages_tests", Path(__file__).with_name("test_pages.py"))
 assert _spec is not None
@@ -178,3 +182,12 @@ def test_pool__shows_strategies_shocks_and_scenarios_of_its_own(
     table = next(one.value for one in compared.dataframe if "strategy" in one.value.columns)
     assert table["strategy"].tolist() == ["trend", "viewed"]
     assert float(table["difference"][0].replace(",", "")) != 0
+
+
+def test_runs__tell_the_best_by_a_measure_of_the_runs_own_engine(stored: Stored) -> None:
+    url, identities = stored
+    run = summary(open_store(url), identities["weights"])
+    assert run.engine == "portfolio"
+    assert _engine_of("[run]\nname = 'older'\nengine = 'book'\n") == "book"
+    status = replace(run.status, objective="cvar_realised", best_value=0.0123)
+    assert _best(status, run.engine).replace("\u00a0", " ") == "CVaR come true 1.2 %"
