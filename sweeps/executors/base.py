@@ -7,10 +7,34 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from quantbot.errors import RunError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
+Trouble = Literal["no workers", "all paused", "scheduler down", "version refused"]
 Cause = Literal["raised", "outage", "killed", "lost"]
+
+
+class ClusterError(RunError):
+    """The cluster can't compute now, which says nothing about the run: wait, and try again.
+
+    Attributes
+    ----------
+    trouble
+        The cause by its name.
+    """
+
+    def __init__(self, message: str, trouble: Trouble) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
+class ClusterLostError(ClusterError):
+    """The scheduler is gone; finished blocks are in the store."""
+
+    def __init__(self, message: str, trouble: Trouble = "scheduler down") -> None:
+        super().__init__(message, trouble)
 
 
 @dataclass(frozen=True)

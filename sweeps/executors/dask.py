@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from quantbot.errors import InputError, RunError
-from sweeps.executors.base import Answer, Failure, answer, nothing, unwrap
+from quantbot.errors import InputError
+from sweeps.executors.base import Answer, ClusterError, ClusterLostError, Failure, Trouble, answer, nothing, unwrap
 from sweeps.executors.interrupts import deferred
 from sweeps.executors.spawning import without_main
 
@@ -233,7 +233,9 @@ class DaskExecutor:
             self._client.wait_for_workers(1 if self._scheduler else self._workers, timeout=_START_SECONDS)
         except TimeoutError as error:
             place = self._scheduler or "the cluster on this machine"
-            raise RunError(f"{place} has no worker after {_START_SECONDS:g} s; start one with `dask worker`") from error
+            raise ClusterError(
+                f"{place} has no worker after {_START_SECONDS:g} s; start one with `dask worker`", "no workers"
+            ) from error
 
     def _refuse_mixed_versions(self) -> None:
         """Compare the workers' environments with ours before the first task; Dask itself only warns."""
@@ -245,7 +247,9 @@ class DaskExecutor:
         try:
             found = self._client.run(environment)
         except ModuleNotFoundError as error:
-            raise RunError(f"the workers lack a module ({error}); install the same QuantBot on them") from error
+            raise ClusterError(
+                f"the workers lack a module ({error}); install the same QuantBot on them", "version refused"
+            ) from error
         wrong = [
             f"  {address}  {name}: {there.get(name, '-')}, here {here.get(name, '-')}"
             for address, there in found.items()
@@ -253,10 +257,11 @@ class DaskExecutor:
             if there.get(name) != here.get(name)
         ]
         if wrong:
-            raise RunError(
+            raise ClusterError(
                 "workers and driver must be the same, so that they give the same bits; found\n"
                 + "\n".join(wrong[:40])
-                + "\nInstall the driver's versions on the workers"
+                + "\nInstall the driver's versions on the workers",
+                "version refused",
             )
 
     def _wait(self, futures: list[Any]) -> list[Any]:
@@ -266,7 +271,7 @@ class DaskExecutor:
             self._ended.wait(_WAIT_SECONDS)
         self._ended.clear()
         if self._client.status != "running":
-            raise RunError(
+            raise ClusterLostError(
                 f"the scheduler {self._scheduler or 'on this machine'} went away; finished blocks are in the store: "
                 "resume the run when it is back"
             )
@@ -318,16 +323,20 @@ class Stall:
 
     def look(self, status: list[str], now: float) -> None:
         """Take note of the workers' status at a time in seconds; raise where none has been able to work for long."""
+        trouble: Trouble = "no workers"
         if not status:
             cause = "there are no workers"
         elif set(status) == {"paused"}:
+            trouble = "all paused"
             cause = f"all {len(status)} workers are paused for lack of memory"
         else:
             self._since = None
             return
         self._since = now if self._since is None else self._since
         if now - self._since > _STALL_SECONDS:
-            raise RunError(f"STALLED: for {now - self._since:.0f} s {cause}; resume the run when that is mended")
+            raise ClusterError(
+                f"STALLED: for {now - self._since:.0f} s {cause}; resume the run when that is mended", trouble
+            )
 
 
 def _connect(scheduler: str) -> Any:
@@ -339,7 +348,7 @@ def _connect(scheduler: str) -> Any:
         socket.create_connection((str(place.hostname), place.port or 8786), _ANSWER_SECONDS).close()
         return distributed.Client(scheduler, set_as_default=False, timeout=_ANSWER_SECONDS)
     except OSError as error:
-        raise RunError(f"no scheduler answers at {scheduler}: {error}") from error
+        raise ClusterLostError(f"no scheduler answers at {scheduler}: {error}") from error
 
 
 def _call(run: Callable[[], R]) -> R:
