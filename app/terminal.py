@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from quantbot.errors import CorruptError, InputError, NotFoundError, RunError, SpecError, StoreError
+from quantbot.errors import CorruptError, FormatError, InputError, NotFoundError, RunError, SpecError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -51,6 +51,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (InputError, ExitCode.BAD_INPUT),
     (StoreError, ExitCode.TROUBLE),
     (CorruptError, ExitCode.TROUBLE),
+    (FormatError, ExitCode.TROUBLE),
     (RunError, ExitCode.TROUBLE),
 )
 

@@ -16,10 +16,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from datasets.store_urls import TEMPORARY, Keys, check_key, check_prefix
-from quantbot.errors import NotFoundError, StoreError
+from quantbot.errors import AccessError, FullError, NotFoundError, OutageError, StoreError
 
 if TYPE_CHECKING:
     from datasets.store_zarr import ZarrStore
+
+# What the system's errors mean: our error, and what to do.
+_FAULTS: tuple[tuple[tuple[int, ...], type[StoreError], str], ...] = (
+    (
+        (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV),
+        StoreError,
+        "; a store needs a file system with hard links",
+    ),
+    ((errno.EACCES, errno.EROFS), AccessError, "; check the owner and the permissions of the folder"),
+    ((errno.ENOSPC, errno.EDQUOT), FullError, "; free some space: nothing was left half written"),
+    # A disk or a network mount that went away, or too many open files: all of them pass.
+    (
+        (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN, errno.EMFILE, errno.ENFILE),
+        OutageError,
+        "; is the disk or the network mount there?",
+    ),
+)
 
 
 class FileStore:
@@ -191,16 +208,8 @@ class FileStore:
             self._fail(action, key, error)
 
     def _fail(self, action: str, key: str, error: OSError) -> NoReturn:
-        advice = ""
-        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV):
-            advice = "; a store needs a file system with hard links"
-        elif error.errno in (errno.EACCES, errno.EROFS):
-            advice = "; check the owner and the permissions of the folder"
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "; free some space: nothing was left half written"
-        raise StoreError(
-            f"can't {action} {key!r} in {self.url}: {error.strerror or type(error).__name__}{advice}"
-        ) from error
+        kind, advice = next((found[1:] for found in _FAULTS if error.errno in found[0]), (StoreError, ""))
+        raise kind(f"can't {action} {key!r} in {self.url}: {error.strerror or type(error).__name__}{advice}") from error
 
 
 def _make_folders(folder: str) -> list[str]:

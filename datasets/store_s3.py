@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasets.store_urls import Keys, check_key, check_prefix
-from quantbot.errors import NotFoundError, StoreError
+from quantbot.errors import AccessError, FullError, NotFoundError, OutageError, StoreError
 
 if TYPE_CHECKING:
     from datasets.store_zarr import ZarrStore
@@ -192,19 +192,22 @@ class S3Store:
         if fault.kind in ("no bucket", "missing"):
             return StoreError(f"there is no bucket {self._bucket!r} at {endpoint}; make it, or check the name")
         if fault.kind == "denied":
-            return StoreError(
+            return AccessError(
                 f"access denied ({fault.code}): {action} at {endpoint}. Check AWS_ACCESS_KEY_ID and "
                 f"AWS_SECRET_ACCESS_KEY, and that they may do this; the role also needs s3:ListBucket on the prefix, "
                 f"or a missing object can't be told from a forbidden one"
             )
         if fault.kind == "no credentials":
-            return StoreError(
+            return AccessError(
                 f"no S3 credentials for {self.url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
                 f"AWS_ENDPOINT_URL_S3 for a server that is not Amazon's), or use the platform's files"
             )
         if fault.kind == "unreachable":
-            return StoreError(f"{endpoint} can't be reached ({fault.code}): {action}. Is AWS_ENDPOINT_URL_S3 right?")
-        return StoreError(f"{endpoint} failed ({fault.code}): {action}")
+            return OutageError(f"{endpoint} can't be reached ({fault.code}): {action}. Is AWS_ENDPOINT_URL_S3 right?")
+        if fault.kind == "full":
+            return FullError(f"{endpoint} has no space left ({fault.code}): {action}; free some space")
+        kind = OutageError if fault.kind in ("later", "lost") else StoreError
+        return kind(f"{endpoint} failed ({fault.code}): {action}")
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,16 @@ class _Fault:
     code: str
 
 
-_BY_STATUS = {403: "denied", 401: "denied", 404: "missing", 412: "refused", 416: "beyond", 409: "later", 429: "later"}
+_BY_STATUS = {
+    403: "denied",
+    401: "denied",
+    404: "missing",
+    412: "refused",
+    416: "beyond",
+    409: "later",
+    429: "later",
+    507: "full",
+}
 _BY_CODE = {
     "NoSuchBucket": "no bucket",
     "AccessDenied": "denied",
@@ -226,6 +238,9 @@ _BY_CODE = {
     "SlowDown": "later",
     "InvalidRange": "beyond",
     "PreconditionFailed": "refused",
+    "QuotaExceeded": "full",
+    "XMinioStorageFull": "full",
+    "InsufficientStorage": "full",
 }
 
 

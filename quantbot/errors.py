@@ -10,13 +10,19 @@ A message says what was needed, what was found (place, name, value) and, where k
     │   ├── SpecError                  a sweep spec; carries every problem at once
     │   └── TooLargeError              a plan that can't fit
     ├── NotFoundError (LookupError)    a dataset, run, strategy or object that isn't there
-    ├── StoreError (OSError)           a store that refuses, fails or can't be reached
+    ├── StoreError (OSError)           a store that refuses, fails or can't be reached; `kind` says which
+    │   ├── OutageError                it can't be reached, or says "later" for too long: the same may succeed later
+    │   ├── AccessError                it refuses these credentials or this account
+    │   └── FullError                  there is no space left
     ├── CorruptError (RuntimeError)    stored bytes that are not the bytes that were written
+    ├── FormatError (RuntimeError)     stored bytes of a format that this version doesn't read
     └── RunError (RuntimeError)        a run that can't go on
         └── DivergenceError            the same identity gave different bytes
 """
 
 from __future__ import annotations
+
+from typing import ClassVar, Literal
 
 
 class QuantBotError(Exception):
@@ -61,11 +67,41 @@ class NotFoundError(QuantBotError, LookupError):
 
 
 class StoreError(QuantBotError, OSError):
-    """A store refuses, fails or can't be reached."""
+    """A store refuses, fails or can't be reached.
+
+    Attributes
+    ----------
+    kind
+        "outage", "access" and "full" pass when somebody, or time, puts the store right; "failed" does not.
+    """
+
+    kind: ClassVar[Literal["outage", "access", "full", "failed"]] = "failed"
+
+
+class OutageError(StoreError):
+    """A store can't be reached, or failed for longer than is ridden out; the same request may succeed later."""
+
+    kind = "outage"
+
+
+class AccessError(StoreError):
+    """A store refuses these credentials, or this account of the system."""
+
+    kind = "access"
+
+
+class FullError(StoreError):
+    """A store has no space left; nothing was left half written."""
+
+    kind = "full"
 
 
 class CorruptError(QuantBotError, RuntimeError):
     """Stored bytes are not the bytes that were written."""
+
+
+class FormatError(QuantBotError, RuntimeError):
+    """Stored bytes are of a format that this version doesn't read; they are not touched."""
 
 
 class RunError(QuantBotError, RuntimeError):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.engine import Engine, Job, Points, Rows, TrialStatus, get_engine
-from quantbot.errors import CorruptError, RunError, StrategyError
+from quantbot.errors import CorruptError, FormatError, RunError, StrategyError
 from sweeps.adaptive import points_of
 from sweeps.rows import canonical, describe, encode
 from sweeps.runstore import SHORT, RunStore
@@ -31,7 +31,7 @@ _KEPT = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
 _ENOUGH_NS = 10e9  # of a joint engine's nominal time
 _LOCK = threading.Lock()  # the threads of a worker load a plan or an instrument once, not once each
 # What says nothing about a single trial: raised to the driver, never written into rows.
-NOT_A_TRIALS_FAULT = (StrategyError, OSError, MemoryError, ImportError, CorruptError, RunError)
+NOT_A_TRIALS_FAULT = (StrategyError, OSError, MemoryError, ImportError, CorruptError, FormatError, RunError)
 
 
 @dataclass(frozen=True)
