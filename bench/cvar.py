@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic returns")
     parser.add_argument("--sizes", default="20x500,50x1000,100x2500,500x2500,50x100000", help="assets x scenarios")
-    parser.add_argument("--repeat", type=int, default=7, help="repetitions of ours, more where they take under 0.1 s")
+    parser.add_argument("--repeat", type=int, default=7, help="repetitions of ours, more where they take under 0.5 s")
     parser.add_argument("--peer-repeat", type=int, default=3, help="repetitions of a peer that takes under 2 s")
     parser.add_argument("--peer-windows", type=int, default=12, help="windows that the peers are timed on")
     parser.add_argument(
@@ -259,8 +259,8 @@ def timed(call: Callable[[], Any], repeat: int) -> tuple[float, Any]:
     start = time.process_time()
     call()
     seconds: list[float] = []
-    # What takes a fraction of a millisecond is repeated for a tenth of a second: a few calls would time the caches.
-    for _ in range(max(repeat, min(200, int(0.1 / max(time.process_time() - start, 1e-6))))):
+    # What takes a fraction of a millisecond is repeated for half a second: a few calls would time the caches.
+    for _ in range(max(repeat, min(2_000, int(0.5 / max(time.process_time() - start, 1e-6))))):
         start = time.process_time()
         found = call()
         seconds.append(time.process_time() - start)

@@ -13,7 +13,8 @@ from quantbot.errors import InputError
 from quantbot.market import Floats
 from quantbot.parameters import nearest
 from quantbot.portfolio.constraints import Constraints
-from quantbot.portfolio.cvar import FEASIBLE, Optimum, Problem, Status, maximise_return
+from quantbot.portfolio.cvar import Optimum, Problem, Status, maximise_return
+from quantbot.portfolio.kernels_model import FEASIBLE
 from quantbot.portfolio.model import Scenarios
 
 _ALL = frozenset(field.name for field in fields(Constraints))

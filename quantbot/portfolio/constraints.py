@@ -101,13 +101,13 @@ def limits(constraints: Constraints, n_assets: int) -> Limits:
     """
     lower = _vector("lower", constraints.lower, n_assets)
     upper = _vector("upper", constraints.upper, n_assets)
-    if (crossed := np.flatnonzero(lower > upper)).size:
-        at = crossed[0]
+    if (crossed := lower > upper).any():
+        at = int(crossed.argmax())
         raise InputError(f"lower must not be above upper, found {lower[at]:g} and {upper[at]:g} for asset {at}")
     cost = _vector("cost", constraints.cost, n_assets)
     if cost.min(initial=0.0) < 0:
         raise InputError(f"cost must be 0 or more, found {cost.min():g}")
-    held = np.zeros(n_assets) if constraints.previous is None else constraints.previous
+    held = 0.0 if constraints.previous is None else constraints.previous
     for name in ("gross", "turnover"):
         value = getattr(constraints, name)
         if value is not None and not 0 <= value < np.inf:
@@ -131,9 +131,10 @@ def limits(constraints: Constraints, n_assets: int) -> Limits:
 
 
 def _vector(name: str, value: ArrayLike, n_assets: int) -> Floats:
+    number: object = value  # the usual case needs no array first
+    if isinstance(number, (int, float)) and math.isfinite(number):
+        return np.full(n_assets, float(number))
     found = np.asarray(value, dtype=np.float64)
-    if found.ndim == 0 and math.isfinite(found):
-        return np.full(n_assets, float(found))
     if found.ndim == 0:
         found = np.full(n_assets, float(found))
     if found.shape != (n_assets,):

@@ -21,22 +21,22 @@ from quantbot.market import Floats
 from quantbot.portfolio.constraints import Constraints, Limits, limits
 from quantbot.portfolio.kernels import OPTIMAL, certify, optimise
 from quantbot.portfolio.kernels_chain import beyond, violation
-from quantbot.portfolio.kernels_model import start
+from quantbot.portfolio.kernels_model import FEASIBLE, VIOLATED, settle_among, start
 from quantbot.portfolio.kernels_vertex import AT_LOWER, Tableau, gradient, refactor
 from quantbot.portfolio.model import Model, Scenarios, build, violation_at
 
 GAP = 1e-9  # relative to the greater of 1 and the objective: what counts as certified
-FEASIBLE = 1e-10
 _MOST_STEPS = 100_000
 _SMALL = 5_000  # returns: of so few all scenarios are looked at from the first step on
 _MANY = 10_000  # scenarios of which a sample tells first which are in the tail
 _SAMPLE = 4_000
 _KEPT = 1.5  # times the tail: scenarios that are looked at then
-_TIE = 1e-13
 _APART = 1e-9  # what losses of one size are pulled apart by where they tie too often
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _SECANTS = 200
 _NONE: Floats = np.empty(0)
+_GIVEN = (np.empty((0, 0)), _NONE, _NONE)
+_NO_ROWS = np.empty(0, dtype=np.int64)
 _RAISE = 1_000.0
 _RAISES = 3
 
@@ -205,6 +205,11 @@ class Problem:
     limits: Limits
     benchmark: Floats | None
 
+    @property
+    def against(self) -> Floats:
+        """The benchmark's returns; shape (0,) where there is none."""
+        return _NONE if self.benchmark is None else self.benchmark
+
     @staticmethod
     def of(
         scenarios: Scenarios, beta: float, constraints: Constraints | None, benchmark: ArrayLike | None = None
@@ -284,7 +289,7 @@ class Problem:
         return cvar + traded, var + traded
 
     def _settled(self, trade_off: float, near: Model | None) -> tuple[Model, Status, tuple[str, ...]]:
-        """Solve with the scenarios that may be in the tail, and add those that are: the others count for nothing."""
+        """Solve with the scenarios that may be in the tail, and those that are: the others count for nothing."""
         build_with = partial(
             build, self.scenarios, self.beta, self.limits, benchmark=self.benchmark, trade_off=trade_off
         )
@@ -294,8 +299,7 @@ class Problem:
             model = build_with(near=near)
             return model, *settle(model)
         if near is not None:
-            assert near.chosen is not None
-            kept = near.chosen
+            kept = near.kept
         elif n_scenarios < _MANY:
             kept = self._worst(self._plain(), n_kept)
         else:
@@ -307,15 +311,9 @@ class Problem:
             near = model
             active = model.tableau.active[: model.tableau.size[0]] - len(model.names)
             kept = np.union1d(self._worst(model.weights(), n_kept), sample[active[active >= 0]])
-        while True:
-            near = model = build_with(chosen=kept, near=near)
-            status, conflict = settle(model)
-            losses = self._losses(model.weights())
-            out = losses > model.tableau.x[-1] + _TIE
-            out[kept] = False
-            if status != "optimal" or not out.any() or trade_off == np.inf:
-                return model, status, conflict
-            kept = np.concatenate([kept, np.flatnonzero(out)])
+        looked_at = None if trade_off == np.inf else self
+        model = build_with(chosen=kept, near=near, room=n_scenarios - len(kept))
+        return model, *settle(model, looked_at)
 
     def _plain(self) -> Floats:
         """Return weights that lose most when most do: those held before, or equal ones, within bounds."""
@@ -328,7 +326,7 @@ class Problem:
     def _worst(self, weights: Floats, n: int) -> NDArray[np.int64]:
         """Return the scenarios of greatest loss, rising: `n`, or as many as hold the tail with some to spare."""
         losses, chances = self._losses(weights), self.scenarios.probabilities
-        worst = np.argpartition(-losses, n)[:n]
+        worst = np.argpartition(losses, len(losses) - n)[-n:]
         enough = _KEPT * (1.0 - self.beta)
         if chances[worst].sum() < min(enough, 1.0) * (1.0 - 1e-9):
             order = np.argsort(-losses, kind="stable")
@@ -337,8 +335,7 @@ class Problem:
 
     def _losses(self, weights: Floats) -> Floats:
         losses = np.empty(len(self.scenarios.returns))
-        against = _NONE if self.benchmark is None else self.benchmark
-        beyond(self.scenarios.returns, against, weights, 0.0, losses)
+        beyond(self.scenarios.returns, self.against, weights, 0.0, losses)
         return losses
 
 
@@ -374,17 +371,31 @@ def _compared(benchmark: ArrayLike | None, n_scenarios: int) -> Floats | None:
     return found
 
 
-def settle(model: Model) -> tuple[Status, tuple[str, ...]]:
-    """Bring a model's vertex to the optimum; raise penalties that are not enough, and find what can't hold together."""
+def settle(model: Model, among: Problem | None = None) -> tuple[Status, tuple[str, ...]]:
+    """Bring a model's vertex to the optimum; raise penalties that are not enough, and find what can't hold together.
+
+    Scenarios of `among` that are beyond the value at risk are given a row.
+    """
     t, n = model.tableau, len(model.names)
-    for _ in range(_RAISES):
-        if optimise(t, _most_steps(t)) != OPTIMAL and not _apart(model):
-            return "failed", ()
-        if not violated(model):
+    given = _GIVEN if among is None else (among.scenarios.returns, among.against, among.scenarios.probabilities)
+    weights, losses = np.empty(len(model.origin)), np.empty(len(given[0]))
+    chosen = _NO_ROWS if model.chosen is None else model.chosen
+    raises, apart = 0, False
+    while raises < _RAISES:
+        found = settle_among(
+            t, n, _most_steps(t), *given, model.share, model.asset, model.origin, chosen, weights, losses
+        )
+        if found == OPTIMAL:
             return "optimal", ()
-        t.up[:n] *= _RAISE
-        t.down[:n] *= _RAISE
-        gradient(t)
+        if found == VIOLATED:
+            t.up[:n] *= _RAISE
+            t.down[:n] *= _RAISE
+            gradient(t)
+            raises, apart = raises + 1, False
+        elif apart or not _apart(model):
+            return "failed", ()
+        else:
+            apart = True
     conflict = conflicts(model)
     return ("infeasible", conflict) if conflict else ("failed", ())
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from quantbot.kernels import plain, plain_inlined, plain_inner
 from quantbot.portfolio.kernels import OPTIMAL, certify, optimise
 from quantbot.portfolio.kernels_step import step
-from quantbot.portfolio.kernels_vertex import Tableau, add_row, copy, price
+from quantbot.portfolio.kernels_vertex import Tableau, add_row, copy, dot, price
 
 
 @plain_inlined
@@ -211,9 +211,7 @@ def beyond(
     """Fill in the loss of each scenario against its benchmark (none: shape (0,)), and count those above a threshold."""
     count = 0
     for s in range(len(returns)):
-        total = benchmark[s] if len(benchmark) else 0.0
-        for j in range(len(weights)):
-            total -= returns[s, j] * weights[j]
+        total = (benchmark[s] if len(benchmark) else 0.0) - dot(returns[s], weights, len(weights))
         losses[s] = total
         count += total > threshold
     return count

@@ -8,7 +8,7 @@ at the previous weight, and each piece has a slope of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +59,7 @@ class Scenarios:
             row, column = np.argwhere(~np.isfinite(values))[0]
             raise InputError(f"returns must be finite, found {values[row, column]} in scenario {row}, asset {column}")
         n_scenarios, n_assets = values.shape
-        names = tuple(f"asset {j}" for j in range(n_assets)) if assets is None else tuple(assets)
+        names = _numbered(n_assets) if assets is None else tuple(assets)
         if len(names) != n_assets:
             raise InputError(f"assets must name {n_assets} columns, found {len(names)} names")
         if probabilities is None:
@@ -85,6 +85,11 @@ class Scenarios:
         return covariance(self.returns, self.probabilities, self.mean)
 
 
+@lru_cache(maxsize=64)
+def _numbered(n_assets: int) -> tuple[str, ...]:
+    return tuple(f"asset {j}" for j in range(n_assets))
+
+
 @dataclass(frozen=True)
 class Model:
     """A problem in the kernel's form.
@@ -96,13 +101,15 @@ class Model:
     names
         Of the constraints.
     chosen
-        The scenarios that have a row, in the order of the rows; None: all, in their order.
+        The scenarios that have a row, in the order of the rows, and room for more; None: all, in their order.
     asset
         Asset of each piece.
     origin
         Weights where all pieces are 0.
     constant
         What the objective has beyond the tableau's.
+    share
+        A scenario's slope per unit of its chance.
     """
 
     tableau: Tableau
@@ -111,6 +118,13 @@ class Model:
     asset: NDArray[np.int64]
     origin: Floats
     constant: float
+    share: float
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """The scenarios that have a row."""
+        n = int(self.tableau.size[3]) - len(self.names)
+        return np.arange(n) if self.chosen is None else self.chosen[:n]
 
     def weights(self, x: Floats | None = None) -> Floats:
         """Return weights, shape (n_assets,): those of the vertex, or of a given `x`."""
@@ -128,6 +142,7 @@ def build(
     chosen: NDArray[np.int64] | None = None,
     sampled: bool = False,
     near: Model | None = None,
+    room: int = 0,
 ) -> Model:
     """Return the model of ``CVaR(loss) - trade_off * mean return``, both after costs, at a vertex to start from.
 
@@ -143,6 +158,8 @@ def build(
         The chosen stand for all others.
     near
         A model with the same constraints whose vertex is the first; its active scenarios must be among the chosen.
+    room
+        For how many scenarios more than the chosen.
     """
     returns, chances = scenarios.returns, scenarios.probabilities
     rows = np.arange(len(returns)) if chosen is None else chosen
@@ -150,8 +167,8 @@ def build(
     names, coefficients, sides, equations = constraint_rows(scenarios, limits, asset, begin + length / 2)
     # Of CVaR and mean return, each with a share in the objective.
     risk, reward = (0.0, 1.0) if trade_off == np.inf else (1.0, trade_off)
-    t = _tableau(len(names) + len(rows), length, starts_full)
-    t.rows[: len(names), :-1] = coefficients
+    t = _tableau(len(names) + len(rows) + room, length, starts_full)
+    t.rows[: len(names), :-1], t.rows[: len(names), -1] = coefficients, 0.0
     t.bounds[: len(names)] = sides
     share = risk / (1.0 - beta)
     if sampled:
@@ -166,7 +183,9 @@ def build(
     if reward:
         t.costs[:-1] -= reward * scenarios.mean[asset]
         constant -= reward * float(scenarios.mean @ limits.lower)
-    model = Model(t, names, chosen, asset, limits.lower, constant)
+    if room:
+        chosen = np.concatenate([rows, np.empty(room, dtype=np.int64)])
+    model = Model(t, names, chosen, asset, limits.lower, constant, share)
     if near is None:
         start(t, len(names))
     else:
@@ -187,7 +206,7 @@ def follow(model: Model, near: Model) -> None:
     """Put the vertex of another model of the same constraints."""
     t, other, first = model.tableau, near.tableau, len(model.names)
     m = int(other.size[0])
-    t.size[:] = m, other.size[1], 0, len(t.rows)
+    t.size[:3] = m, other.size[1], 0
     t.place[:] = other.place
     t.free[:m] = other.free[:m]
     active = other.active[:m].copy()
@@ -195,8 +214,8 @@ def follow(model: Model, near: Model) -> None:
     ids = active[scenarios] - first
     ids = ids if near.chosen is None else near.chosen[ids]
     if model.chosen is not None:
-        place = np.argsort(model.chosen, kind="stable")
-        ids = place[np.searchsorted(model.chosen, ids, sorter=place)]
+        place = np.argsort(model.kept, kind="stable")
+        ids = place[np.searchsorted(model.kept, ids, sorter=place)]
     active[scenarios] = first + ids
     t.active[:m] = active
     t.side[:first] = other.side[:first]
@@ -216,7 +235,7 @@ def _tableau(n_rows: int, length: Floats, starts_full: NDArray[np.bool_]) -> Tab
     place[:-1][starts_full] = AT_UPPER
     return Tableau(
         columns=np.empty((n_columns, n_rows)),
-        rows=np.zeros((n_rows, n_columns)),
+        rows=np.empty((n_rows, n_columns)),
         bounds=np.empty(n_rows),
         up=np.empty(n_rows),
         down=np.empty(n_rows),

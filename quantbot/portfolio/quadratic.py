@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from quantbot.market import Floats
 from quantbot.portfolio.constraints import Limits
-from quantbot.portfolio.cvar import FEASIBLE, GAP
+from quantbot.portfolio.cvar import GAP
+from quantbot.portfolio.kernels_model import FEASIBLE
 from quantbot.portfolio.kernels_quadratic import interior_point, solve_square
 from quantbot.portfolio.model import Scenarios, constraint_rows, pieces
 
