@@ -7,7 +7,6 @@ A driver holds nothing that matters: kill it at any moment and another finds in 
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
 import threading
 import time
@@ -16,23 +15,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from quantbot.errors import CorruptError, DivergenceError, RunError, StrategyError
+from quantbot.errors import CorruptError, RunError
 from sweeps.adaptive import open_phase
-from sweeps.executors.base import Executor, Failure, error_of
+from sweeps.blocks import compute_blocks
+from sweeps.executors.base import Executor
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
 from sweeps.runstore import SHORT, Manifest, RunStore
-from sweeps.task import Receipt, run_block, warm
+from sweeps.task import Receipt, warm
 
 if TYPE_CHECKING:
     from datasets.store import Store
     from sweeps.plan import Plan
 
 CANCEL = "cancel.json"
-_RETRIES = 5  # of a block that the store or the cluster failed; reliability.md, rule 10
 _LOOK_SECONDS = 1.0  # between two looks at the store
-_MANY_FAILURES = 20  # blocks that fail before any ends: the rest would too
-_FATAL = (DivergenceError.__name__, RunError.__name__, StrategyError.__name__)  # every block would say the same
 
 
 @dataclass(frozen=True)
@@ -215,67 +212,8 @@ def _compute(
         todo = sorted(set(missing).intersection(plan.phase_blocks(phase).tolist())) if len(plan.phases) > 1 else missing
         if todo:
             watch.note = plan.phases.name(phase)
-            _compute_phase(run, executor, todo, watch)
+            compute_blocks(run, plan, executor, todo, watch)
     return watch.engine_seconds
-
-
-def _compute_phase(run: RunStore, executor: Executor, todo: list[int], watch: _Watch) -> None:
-    """Have blocks computed that wait for nothing."""
-    suspects, failures = list[int](), dict[int, Failure]()
-    for attempt in range(_RETRIES):
-        again = []
-        for block, failure in _round(run, executor, todo, watch):
-            if failure.cause == "killed":
-                suspects.append(block)
-            elif failure.cause == "raised":
-                failures[block] = failure
-                _stop_if_hopeless(failure, failures, watch)
-            else:
-                again.append((block, failure))
-        if not again:
-            break
-        todo = sorted(block for block, _ in again)
-        if attempt == _RETRIES - 1:
-            failures |= dict(again)
-        else:
-            watch.say(f"{len(todo)} blocks again: {again[0][1]}")
-            _pause(min(2.0**attempt, 15.0) * random.uniform(0.7, 1.3), watch)
-    # Each suspect alone: whichever dies then has no neighbour to blame.
-    for suspect in sorted(suspects):
-        failures |= dict(_round(run, executor, [suspect], watch, at_a_time=1))
-    if failures:
-        raise _error(run, failures)
-
-
-def _round(
-    run: RunStore, executor: Executor, blocks: list[int], watch: _Watch, at_a_time: int | None = None
-) -> Iterator[tuple[int, Failure]]:
-    """Run blocks; yield those that failed."""
-    work = partial(run_block, run.root.url, run.identity)
-    label = f"block-{run.identity[:SHORT]}"
-    for found in executor.map(work, blocks, label=label, poll=watch.poll, at_a_time=at_a_time):
-        if found.value is not None:
-            watch.add(found.value)
-        elif found.failure is not None:
-            yield found.item, found.failure
-
-
-def _stop_if_hopeless(failure: Failure, failures: dict[int, Failure], watch: _Watch) -> None:
-    if failure.kind in _FATAL:
-        raise error_of(failure)
-    if len(failures) >= _MANY_FAILURES and not watch.n_computed:
-        raise RunError(f"the first {len(failures)} blocks all failed; the last said {failure}\n{failure.trace}")
-
-
-def _error(run: RunStore, failures: dict[int, Failure]) -> RunError:
-    lines = [f"  block {block}: {failure}" for block, failure in sorted(failures.items())[:10]]
-    trace = next((failure.trace for failure in failures.values() if failure.trace), "")
-    return RunError(
-        f"{len(failures)} blocks of run {run.identity[:SHORT]} could not be computed; all others are in the store\n"
-        + "\n".join(lines)
-        + f"\nTry them again with: quantbot sweep resume {run.identity[:SHORT]}"
-        + (f"\n{trace}" if trace else "")
-    )
 
 
 class _Watch:
@@ -429,13 +367,6 @@ def _cancelled(run: RunStore, plan: Plan, n_computed: int, started: float, follo
         followed=followed,
         state="cancelled",
     )
-
-
-def _pause(seconds: float, watch: _Watch) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        watch.poll()
-        time.sleep(0.2)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -13,7 +13,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Trouble = Literal["no workers", "all paused", "scheduler down", "version refused"]
-Cause = Literal["raised", "outage", "killed", "lost"]
+Cause = Literal["raised", "outage", "killed", "lost", "crashed", "deadline", "oom"]
+POISON: tuple[Cause, ...] = ("crashed", "deadline", "oom")  # what an item did to the process that ran it alone
 
 
 class ClusterError(RunError):
@@ -45,15 +46,29 @@ class Failure:
     ----------
     cause
         "raised": the function raised, and would again. "outage": it raised what another try may not (a store or the
-        system failed). "killed": its process died while it ran, more than once. "lost": the cluster lost it.
+        system failed). "killed": its worker died while it ran, more than once, and others may be to blame. "lost":
+        the cluster lost it. Where it ran in a process of its own that was watched (`Limits`): "crashed", that process
+        ended; "deadline" and "oom", it was ended for what it took.
     kind
         Name of the exception's class.
+    ended
+        How its own process ended, in words: ``signal 11 (SIGSEGV)``, ``limit of 60 s``.
+    worker
+        Where it ran; empty where nobody knows.
+    peak_bytes
+        Most memory that its own process held; 0 where nobody knows.
+    stderr
+        The last that its own process printed, at most 4 KB.
     """
 
     cause: Cause
     kind: str
     message: str
     trace: str = ""
+    ended: str = ""
+    worker: str = ""
+    peak_bytes: int = 0
+    stderr: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -68,6 +83,42 @@ class Answer(Generic[T, R]):
     failure: Failure | None = None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What an item may take that runs in a process of its own, which is ended when it takes more.
+
+    Attributes
+    ----------
+    seconds
+        Of wall time.
+    memory_bytes
+        Of memory, beyond nothing: the process itself holds about 200 MB.
+    output_bytes
+        That are passed on of what it prints.
+    """
+
+    seconds: float
+    memory_bytes: int
+    output_bytes: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Which blocks run in processes of their own, and what they may take.
+
+    Attributes
+    ----------
+    which
+        "own": those of a user's own strategy. "all", or "none".
+    seconds, memory_bytes
+        What a block may take; None: a multiple of what its plan expects.
+    """
+
+    which: Literal["own", "all", "none"] = "own"
+    seconds: float | None = None
+    memory_bytes: int | None = None
+
+
 class Executor(Protocol):
     """What runs blocks.
 
@@ -75,10 +126,15 @@ class Executor(Protocol):
     ----------
     n_slots
         How many items run at a time.
+    isolation
+        What runs in processes of their own; None where nothing can.
     """
 
     @property
     def n_slots(self) -> int: ...  # noqa: D102
+
+    @property
+    def isolation(self) -> Isolation | None: ...  # noqa: D102
 
     def check_root(self, url: str) -> None:
         """Refuse a store that the workers can't reach, with an `InputError`."""
@@ -99,6 +155,8 @@ class Executor(Protocol):
         label: str = "",
         poll: Callable[[], None] | None = None,
         at_a_time: int | None = None,
+        limits: Limits | None = None,
+        avoid: Mapping[T, str] | None = None,
     ) -> Iterator[Answer[T, R]]:
         """Yield one answer per item, in any order; few are in flight, so `items` may be long.
 
@@ -113,6 +171,15 @@ class Executor(Protocol):
             Called about once a second and after every answer; what it raises ends the map.
         at_a_time
             Items in flight, when fewer than the executor would choose.
+        limits
+            Run each item in a process of its own that may take this and no more; needs `isolation`.
+        avoid
+            Workers on which items shall not run again where there are others.
+
+        Raises
+        ------
+        ClusterError
+            If the cluster can't go on; `ClusterLostError` within seconds when its scheduler is gone.
         """
         ...
 

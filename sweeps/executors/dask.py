@@ -12,12 +12,23 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from quantbot.errors import InputError
-from sweeps.executors.base import Answer, ClusterError, ClusterLostError, Failure, Trouble, answer, nothing, unwrap
+from sweeps.executors.base import (
+    Answer,
+    ClusterError,
+    ClusterLostError,
+    Failure,
+    Isolation,
+    Limits,
+    Trouble,
+    answer,
+    nothing,
+    unwrap,
+)
 from sweeps.executors.interrupts import deferred
 from sweeps.executors.spawning import without_main
 
@@ -86,6 +97,8 @@ def dask_executor(
 class DaskExecutor:
     """See `dask_executor`."""
 
+    isolation: Isolation | None = None
+
     def __init__(self, workers: int, threads: int, processes: bool, scheduler: str | None, dashboard: bool) -> None:
         if workers < 1 or threads < 1:
             raise InputError(f"a cluster has at least 1 worker of 1 thread, was {workers} of {threads}")
@@ -151,8 +164,11 @@ class DaskExecutor:
         label: str = "",
         poll: Callable[[], None] | None = None,
         at_a_time: int | None = None,
+        limits: Limits | None = None,
+        avoid: Mapping[T, str] | None = None,
     ) -> Iterator[Answer[T, R]]:
         """Yield one answer per item as they finish."""
+        del limits, avoid
         self._start()
         poll = poll or nothing
         source = iter(items)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from sweeps.executors.base import Answer, answer, nothing
+from sweeps.executors.base import Answer, Isolation, Limits, answer, nothing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -15,6 +15,7 @@ class SerialExecutor:
     """Runs every item in the calling thread; also a context manager, like every executor."""
 
     n_slots = 1
+    isolation: Isolation | None = None
 
     def check_root(self, url: str) -> None:
         """Accept every store: what this process can open, it can reach."""
@@ -31,9 +32,11 @@ class SerialExecutor:
         label: str = "",
         poll: Callable[[], None] | None = None,
         at_a_time: int | None = None,
+        limits: Limits | None = None,
+        avoid: Mapping[T, str] | None = None,
     ) -> Iterator[Answer[T, R]]:
         """Yield one answer per item, in the items' order."""
-        del label, at_a_time
+        del label, at_a_time, limits, avoid
         poll = poll or nothing
         for item in items:
             poll()
