@@ -1,6 +1,7 @@
 """Order-book events: what reading, storing, decoding and rebuilding cost, by format; CPU time of one core.
 
     python bench/events.py --data ../shared/data            # every format on its real files
+    python bench/events.py --encoded 1000000                # other formats: a drawn market, written in each
     python bench/events.py --synthetic 100000000            # a day of so many drawn events: rate, bytes, peak memory
 
 Each line: events, thousand events a second of the whole ingest (reading, checks, the book, writing; ticks given, so one
@@ -17,17 +18,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import events_encoded as encoded
+
 from datasets.catalog import open_events
 from datasets.events import EventsDataset
-from datasets.ingest.binance import BinanceStream
+from datasets.ingest.binance import BinanceStream, BinanceTrades
+from datasets.ingest.binance_depth import find_depth
 from datasets.ingest.bitstamp import BitstampOrders
 from datasets.ingest.bybit import BybitBook
 from datasets.ingest.coinbase import CoinbaseFeed
 from datasets.ingest.databento import DbnReader
 from datasets.ingest.events import EventOptions, ingest_events
+from datasets.ingest.hftbacktest import HftbacktestReader
 from datasets.ingest.itch import ItchReader
 from datasets.ingest.kraken import KrakenBook
 from datasets.ingest.lobster import find_pair
+from datasets.ingest.tardis import TardisReader
 from datasets.store import open_store
 from datasets.synthetic_book import synthetic_book
 from quantbot.book import Book
@@ -45,12 +51,23 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], dict[str, float]]] = {
     "Coinbase level2": ("ws_captures/COINBASE*", CoinbaseFeed, {}),
     "Bybit ob500": ("bybit/*.zip", BybitBook, {"tick_size": 0.0001, "lot_size": 1.0}),
 }
+# Format: kind of market, how it is written, how it is read.
+ENCODED: dict[str, tuple[str, Callable[[Any, Path], Path], Callable[[Path], Any]]] = {
+    "Tardis incremental": ("by_price", encoded.tardis, TardisReader),
+    "hftbacktest npz": ("by_price", encoded.hftbacktest, HftbacktestReader),
+    "Binance T_DEPTH": ("by_price", encoded.depth, find_depth),
+    "Binance aggTrades": ("by_price", encoded.aggregate_trades, BinanceTrades),
+    "Bybit": ("by_price", encoded.bybit, BybitBook),
+    "Databento mbo": ("by_order", encoded.dbn, DbnReader),
+    "Databento DBZ": ("by_order", encoded.dbz, DbnReader),
+}
 SIZE = "{:<24} {:>11,} {:>9.0f} {:>8.2f} {:>8.1f} {:>8.1f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of the real files")
+    parser.add_argument("--encoded", type=int, default=0, help="events by order of a drawn market, in each format")
     parser.add_argument("--synthetic", type=int, default=0, help="events of a drawn day")
     parser.add_argument("--by-price", action="store_true", help="draw by price")
     parser.add_argument("--seed", type=int, default=0)
@@ -65,11 +82,22 @@ def main() -> None:
                 lambda root, p=path, r=reader, s=steps: ingest_events(root, "x", r(p), EventOptions(**s)),
                 arguments.repeats,
             )
+    if arguments.encoded:
+        _encoded(arguments.encoded, arguments.seed, arguments.repeats)
     if arguments.synthetic:
         kind = "by_price" if arguments.by_price else "by_order"
         name = f"synthetic {kind}"
         _line(name, lambda root: synthetic_book(root, "x", arguments.synthetic, arguments.seed, kind=kind), 1)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB")
+
+
+def _encoded(n: int, seed: int, repeats: int) -> None:
+    options = EventOptions(tick_size=0.01, lot_size=1.0)
+    markets = {kind: encoded.drawn(n, seed, kind) for kind in ("by_price", "by_order")}
+    for name, (kind, write, reader) in ENCODED.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = write(markets[kind], Path(folder))
+            _line(name, lambda root, p=path, r=reader: ingest_events(root, "x", r(p), options), repeats)
 
 
 def _line(name: str, ingest: Callable[[Any], Any], repeats: int) -> None:
