@@ -1,22 +1,23 @@
 """Blocks on a Dask cluster: processes or threads of this machine, or a scheduler somewhere.
 
-Dask is muscle: a task gets plain values, puts its block into the store and returns a receipt, so nothing is lost with
-a worker, a scheduler or a client. What is set here answers a fault that was seen (`SETTINGS`).
+Dask is muscle: a task gets plain values, puts its blocks into the store and returns receipts, so nothing is lost with
+a worker, a scheduler or a client. Short items share a task, since a task costs the driver and the scheduler some
+milliseconds however little it does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from quantbot.errors import InputError
+from sweeps.executors import cluster
 from sweeps.executors.base import (
     Answer,
     ClusterError,
@@ -24,41 +25,19 @@ from sweeps.executors.base import (
     Failure,
     Isolation,
     Limits,
-    Trouble,
     answer,
     nothing,
     unwrap,
 )
-from sweeps.executors.interrupts import deferred
-from sweeps.executors.spawning import without_main
+from sweeps.executors.pace import Pace, Source
+from sweeps.executors.tasks import Done, Refused, call, differing, digest_of, execute
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-SETTINGS = {
-    # Without it a task that nobody can run waits for ever, silently.
-    "distributed.scheduler.no-workers-timeout": "60s",
-    "distributed.scheduler.worker-ttl": "60s",
-    # A block whose process died twice is suspect; the driver then tries it alone, to know it from its neighbours.
-    "distributed.scheduler.allowed-failures": 1,
-    # A worker is sent what it can run now, so that its death blames nothing that only waited there.
-    "distributed.scheduler.worker-saturation": 1.0,
-    # Blocks take seconds: moving one is worth nothing, and stealing has open races (distributed 5370, 8787).
-    "distributed.scheduler.work-stealing": False,
-    "distributed.scheduler.active-memory-manager.start": False,
-    # Receipts are small, so there is nothing to spill, and a paused worker would stay paused.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": 0.95,
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.limit": "1h",
-}
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WAIT_SECONDS = 0.5
-_ANSWER_SECONDS = 20.0  # for a receipt, or for the cluster to say how it is
+_ANSWER_SECONDS = 20.0  # for receipts, or for the cluster to say how it is
 _LOOK_SECONDS = 5.0  # between two looks at the workers
-_STALL_SECONDS = 90.0
 _START_SECONDS = 60.0
 
 
@@ -68,11 +47,14 @@ def dask_executor(
     processes: bool = True,
     scheduler: str | None = None,
     *,
+    tls: str | Path | None = None,
+    isolation: Isolation | None = None,
     dashboard: bool = False,
 ) -> DaskExecutor:
     """Return the executor that runs blocks on Dask; a context manager that ends what it started.
 
-    The cluster starts when the first block is to run, so a run that is complete starts none.
+    The cluster starts when the first block is to run, so a run that is complete starts none. After a `ClusterError`
+    the executor may be used again: it connects anew.
 
     Parameters
     ----------
@@ -83,34 +65,51 @@ def dask_executor(
         Whether workers are processes of their own or live in this one.
     scheduler
         Address of a running scheduler in place of all that: ``tcp://host:port`` or ``tls://host:port``.
+    tls
+        Folder of the certificates that a ``tls://`` scheduler asks for.
+    isolation
+        Which blocks run in processes of their own, and what they may take; default: those of a user's own strategy.
     dashboard
         Whether a cluster on this machine serves Dask's own pages, on loopback; they cost a second at its start.
 
     Raises
     ------
     InputError
-        If a number is below 1 or the scheduler's address is of another form.
+        If a number is below 1, the scheduler's address is of another form, or the certificates are not there.
     """
-    return DaskExecutor(workers, threads, processes, scheduler, dashboard)
+    return DaskExecutor(workers, threads, processes, scheduler, tls, isolation or Isolation(), dashboard)
 
 
 class DaskExecutor:
     """See `dask_executor`."""
 
-    isolation: Isolation | None = None
-
-    def __init__(self, workers: int, threads: int, processes: bool, scheduler: str | None, dashboard: bool) -> None:
+    def __init__(
+        self,
+        workers: int,
+        threads: int,
+        processes: bool,
+        scheduler: str | None,
+        tls: str | Path | None,
+        isolation: Isolation,
+        dashboard: bool,
+    ) -> None:
         if workers < 1 or threads < 1:
             raise InputError(f"a cluster has at least 1 worker of 1 thread, was {workers} of {threads}")
         if scheduler is not None:
             place = urlsplit(scheduler)
             if place.scheme not in ("tcp", "tls") or not place.hostname or "@" in place.netloc:
                 raise InputError("a scheduler's address is tcp://host:port or tls://host:port")
+        if tls is not None and not (scheduler or "").startswith("tls://"):
+            raise InputError(f"certificates are for a tls:// scheduler, was {scheduler or 'a cluster on this machine'}")
+        self.isolation: Isolation | None = isolation
         self._workers, self._threads, self._processes = workers, threads, processes
-        self._scheduler = scheduler
+        self._scheduler, self._tls = scheduler, tls
         self._dashboard = dashboard
         self._stack = contextlib.ExitStack()
         self._client: Any = None
+        self._environment = ""
+        self._seen: dict[str, Any] = {}
+        self._looked = 0.0
         self._n_tasks = 0
         self._ended = threading.Event()
         # Two drivers on one scheduler must not get each other's tasks.
@@ -121,8 +120,7 @@ class DaskExecutor:
         """How many blocks run at a time."""
         if self._scheduler is None:
             return self._workers * self._threads
-        workers = self._info() if self._client is not None else {}
-        return max(sum(int(worker["nthreads"]) for worker in workers.values()), 1)
+        return max(sum(int(worker["nthreads"]) for worker in self._seen.values()), 1)
 
     @property
     def dashboard_link(self) -> str:
@@ -134,7 +132,7 @@ class DaskExecutor:
         if self._scheduler is None or not url.startswith("file:"):
             return
         host = urlsplit(self._scheduler).hostname
-        if host not in LOOPBACK:
+        if host not in cluster.LOOPBACK:
             raise InputError(
                 f"workers of {self._scheduler} can't reach the folder {url} of this machine; use an s3:// store"
             )
@@ -145,16 +143,19 @@ class DaskExecutor:
             run()
             self._start()
             return
-        self._start()
-        first: dict[str, str] = {}
-        for address in self._info():
-            first.setdefault(str(urlsplit(address).hostname), address)
-        futures = [
-            self._client.submit(answer, _call, run, key=self._key("prepare"), pure=False, workers=[address])
-            for address in first.values()
-        ]
-        for future in futures:
-            unwrap(self._result(future, 600.0, None))
+        with self._connected():
+            first: dict[str, str] = {}
+            for address in self._seen:
+                first.setdefault(str(urlsplit(address).hostname), address)
+            futures = [
+                self._client.submit(answer, call, run, key=self._key("prepare"), pure=False, workers=[address])
+                for address in first.values()
+            ]
+            for future in futures:
+                found = self._result(future, 600.0)
+                if isinstance(found, Failure):
+                    found = Answer(None, failure=found)
+                unwrap(found)
 
     def map(
         self,
@@ -168,41 +169,59 @@ class DaskExecutor:
         avoid: Mapping[T, str] | None = None,
     ) -> Iterator[Answer[T, R]]:
         """Yield one answer per item as they finish."""
-        del limits, avoid
-        self._start()
         poll = poll or nothing
-        source = iter(items)
-        pending: dict[Any, T] = {}
-        exhausted = False
-        stall, looked = Stall(), time.monotonic()
-        try:
-            while True:
-                # As many again as run: a worker that ends one finds the next one waiting at the scheduler.
-                limit = at_a_time or 2 * self.n_slots
-                while not exhausted and len(pending) < limit:
-                    try:
-                        item = next(source)
-                    except StopIteration:
-                        exhausted = True
-                        break
-                    future = self._client.submit(answer, run, item, key=self._key(label), pure=False, retries=0)
-                    future.add_done_callback(self._note_end)
-                    pending[future] = item
-                if not pending:
-                    return
-                poll()
-                done = self._wait(list(pending))
-                for future in done:
-                    item = pending.pop(future)
-                    yield self._result(future, _ANSWER_SECONDS, item)
+        avoid = avoid or {}
+        source, pace = Source(items), Pace()
+        pending: dict[Any, list[T]] = {}
+        stall = cluster.Stall()
+        with self._connected():
+            try:
+                while True:
+                    # As many again as run: a worker that ends one finds the next one waiting at the scheduler.
+                    while len(pending) < (at_a_time or 2 * self.n_slots):
+                        chosen = source.take(1 if at_a_time or avoid else pace.n_items)
+                        if not chosen:
+                            break
+                        pending[self._submit(run, chosen, label, limits, avoid)] = chosen
+                    if not pending:
+                        return
                     poll()
-                if time.monotonic() - looked > _LOOK_SECONDS:
-                    looked = time.monotonic()
-                    stall.look([str(worker["status"]) for worker in self._info().values()], looked)
-        finally:
-            if pending:
-                with contextlib.suppress(Exception):
-                    self._client.cancel(list(pending), reason="the driver stopped")
+                    for future in self._wait(list(pending)):
+                        sent = pending.pop(future)
+                        for found in self._answers(sent, self._result(future, _ANSWER_SECONDS), source, pace):
+                            yield found
+                            poll()
+                    if time.monotonic() - self._looked > _LOOK_SECONDS:
+                        self._look(stall)
+            finally:
+                if pending and self._client is not None and self._client.status == "running":
+                    with contextlib.suppress(Exception):
+                        self._client.cancel(list(pending), reason="the driver stopped")
+
+    def _submit(
+        self, run: Callable[[T], R], chosen: list[T], label: str, limits: Limits | None, avoid: Mapping[T, str]
+    ) -> Any:
+        rest = {}
+        if any(item in avoid for item in chosen):
+            others = [address for address in self._seen if address not in {avoid.get(item) for item in chosen}]
+            # Loosely: where these are gone, any will do.
+            rest = {"workers": others, "allow_other_workers": True} if others else {}
+        future = self._client.submit(
+            execute, run, chosen, limits, self._environment, key=self._key(label), pure=False, retries=0, **rest
+        )
+        future.add_done_callback(self._note_end)
+        return future
+
+    def _answers(self, sent: list[T], found: Any, source: Source, pace: Pace) -> Iterator[Answer[T, Any]]:
+        """Yield the answers that a task gave to its items, or what became of it."""
+        if isinstance(found, Done):
+            pace.note(len(sent), found.seconds)
+            yield from found.answers
+        elif isinstance(found, Refused):
+            source.give_back(sent)
+            self._refuse({found.worker: found.environment})
+        else:
+            yield from (Answer(item, failure=found) for item in sent)
 
     def _note_end(self, _: Any) -> None:
         self._ended.set()
@@ -211,37 +230,37 @@ class DaskExecutor:
         self._n_tasks += 1
         return f"quantbot-{label}-{self._nonce}-{self._n_tasks}"
 
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Have a cluster inside; one that can't go on is left, so that the next use connects anew."""
+        try:
+            self._start()
+            yield
+        except ClusterError:
+            self._leave()
+            raise
+
     def _start(self) -> None:
         if self._client is not None:
             return
         import dask
-        import distributed
+        import distributed  # noqa: F401  # brings the defaults that our settings replace
 
         with contextlib.ExitStack() as stack:
-            stack.enter_context(dask.config.set(SETTINGS))
-            stack.enter_context(_quiet())
+            stack.enter_context(dask.config.set(cluster.SETTINGS))
+            stack.enter_context(cluster.quiet())
             if self._scheduler is None:
-                stack.enter_context(without_main())
-                with deferred():
-                    cluster = stack.enter_context(
-                        distributed.LocalCluster(
-                            n_workers=self._workers,
-                            threads_per_worker=self._threads,
-                            processes=self._processes,
-                            host="127.0.0.1" if self._processes else None,
-                            dashboard_address="127.0.0.1:0",
-                            scheduler_kwargs={"dashboard": self._dashboard},
-                            silence_logs=logging.CRITICAL,
-                        )
-                    )
-                self._client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+                self._client = cluster.start_local(
+                    self._workers, self._threads, self._processes, self._dashboard, stack
+                )
+                stack.callback(_end_children)
             else:
-                self._client = stack.enter_context(_connect(self._scheduler))
+                self._client = cluster.connect(self._scheduler, self._tls, stack)
             stack.callback(setattr, self, "_client", None)
             self._wait_for_workers()
-            self._refuse_mixed_versions()
-            if self._processes and self._scheduler is None:
-                self._client.register_plugin(_plugin(), name="quantbot-signals")
+            if self._scheduler is not None:
+                self._greet()
+            self._seen = self._info()
             self._stack = stack.pop_all()
 
     def _wait_for_workers(self) -> None:
@@ -250,35 +269,52 @@ class DaskExecutor:
         except TimeoutError as error:
             place = self._scheduler or "the cluster on this machine"
             raise ClusterError(
-                f"{place} has no worker after {_START_SECONDS:g} s; start one with `dask worker`", "no workers"
+                f"{place} has no worker after {_START_SECONDS:g} s; start one with `quantbot worker`", "no workers"
             ) from error
+        except OSError as error:
+            raise self._lost() from error
 
-    def _refuse_mixed_versions(self) -> None:
-        """Compare the workers' environments with ours before the first task; Dask itself only warns."""
-        if self._scheduler is None and not self._processes:
-            return
+    def _greet(self) -> None:
+        """Compare the workers' environments with ours before the first task; Dask itself only warns.
+
+        Those that join later are asked with their first task (`execute`).
+        """
         from sweeps.task import environment
 
         here = environment()
-        try:
-            found = self._client.run(environment)
-        except ModuleNotFoundError as error:
-            raise ClusterError(
-                f"the workers lack a module ({error}); install the same QuantBot on them", "version refused"
-            ) from error
-        wrong = [
-            f"  {address}  {name}: {there.get(name, '-')}, here {here.get(name, '-')}"
-            for address, there in found.items()
-            for name in sorted({*here, *there})
-            if there.get(name) != here.get(name)
+        self._environment = digest_of(here)
+        found = self._client.run(environment, on_error="return")
+        self._refuse({address: there for address, there in found.items() if there != here}, len(found))
+
+    def _refuse(self, others: Mapping[str, Any], n_asked: int = 0) -> None:
+        """Send workers away that would give other bits; raise where nobody is left, for then it is we who differ."""
+        if not others:
+            return
+        from sweeps.task import environment
+
+        rows = [
+            f"  {address}  {row}"
+            for address, there in others.items()
+            for row in (differing(environment(), there) if isinstance(there, Mapping) else [f"{there}"])
         ]
-        if wrong:
+        left = n_asked - len(others) if n_asked else len(set(self._info()) - set(others))
+        if left < 1:
             raise ClusterError(
                 "workers and driver must be the same, so that they give the same bits; found\n"
-                + "\n".join(wrong[:40])
+                + "\n".join(rows[:40])
                 + "\nInstall the driver's versions on the workers",
                 "version refused",
             )
+        with contextlib.suppress(Exception):
+            self._client.retire_workers(list(others), close_workers=True)
+
+    def _look(self, stall: cluster.Stall) -> None:
+        """Ask how the workers are; restart them where that may help, raise where nothing can move."""
+        self._seen = self._info()
+        self._looked = time.monotonic()
+        if stall.look([str(worker["status"]) for worker in self._seen.values()], self._looked):
+            with contextlib.suppress(Exception):  # workers without a nanny can't be restarted; they are retired then
+                self._client.restart_workers(list(self._seen), timeout=_ANSWER_SECONDS, raise_for_error=False)
 
     def _wait(self, futures: list[Any]) -> list[Any]:
         """Return the futures that ended, after a moment at the latest."""
@@ -287,106 +323,58 @@ class DaskExecutor:
             self._ended.wait(_WAIT_SECONDS)
         self._ended.clear()
         if self._client.status != "running":
-            raise ClusterLostError(
-                f"the scheduler {self._scheduler or 'on this machine'} went away; finished blocks are in the store: "
-                "resume the run when it is back"
-            )
+            raise self._lost()
         return [future for future in futures if future.status != "pending"]
 
-    def _result(self, future: Any, seconds: float, item: Any) -> Answer[Any, Any]:
-        """Return what became of a task, without ever waiting long."""
+    def _result(self, future: Any, seconds: float) -> Any:
+        """Return what a task gave, or why it gave nothing, without ever waiting long."""
         from distributed import CancelledError, KilledWorker
 
         try:
-            found: Answer[Any, Any] = future.result(timeout=seconds)
+            return future.result(timeout=seconds)
         except KilledWorker:
-            return Answer(item, failure=Failure("killed", "KilledWorker", "its process died twice while it ran"))
+            return Failure("killed", "KilledWorker", "its worker died twice while it ran")
         except (TimeoutError, CancelledError) as error:
-            return Answer(item, failure=Failure("lost", type(error).__name__, str(error)[:500]))
+            if self._client.status != "running" or getattr(error, "reason", "") == "scheduler-connection-lost":
+                raise self._lost() from error
+            return Failure("lost", type(error).__name__, str(error)[:500])
         except Exception as error:
-            return Answer(item, failure=Failure("lost", type(error).__name__, str(error)[:2000]))
+            return Failure("lost", type(error).__name__, str(error)[:2000])
         finally:
             future.release()
-        return found
 
     def _info(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        return found
+        """Return the workers by address, as the scheduler sees them."""
+        try:
+            found = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise self._lost() from error
+        workers: dict[str, Any] = found["workers"]
+        return workers
+
+    def _lost(self) -> ClusterLostError:
+        return ClusterLostError(
+            f"the scheduler {self._scheduler or 'on this machine'} went away; finished blocks are in the store: "
+            "resume the run when it is back"
+        )
+
+    def _leave(self) -> None:
+        with cluster.quiet(), contextlib.suppress(Exception):
+            self._stack.close()
+        self._client = None
 
     def __enter__(self) -> DaskExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _quiet():
+        with cluster.quiet():
             self._stack.close()
 
 
-class Stall:
-    """How long nothing has been able to move.
+def _end_children() -> None:
+    """End the children of workers that lived in this process."""
+    import sys
 
-    A worker that is starved of processor time may be taken for lost, and comes back: that there is none at one moment
-    says nothing, however long a block takes.
-
-    Examples
-    --------
-    >>> stall = Stall()
-    >>> stall.look([], 0.0), stall.look(["running"], 80.0), stall.look([], 100.0), stall.look([], 180.0)
-    (None, None, None, None)
-    """
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def look(self, status: list[str], now: float) -> None:
-        """Take note of the workers' status at a time in seconds; raise where none has been able to work for long."""
-        trouble: Trouble = "no workers"
-        if not status:
-            cause = "there are no workers"
-        elif set(status) == {"paused"}:
-            trouble = "all paused"
-            cause = f"all {len(status)} workers are paused for lack of memory"
-        else:
-            self._since = None
-            return
-        self._since = now if self._since is None else self._since
-        if now - self._since > _STALL_SECONDS:
-            raise ClusterError(
-                f"STALLED: for {now - self._since:.0f} s {cause}; resume the run when that is mended", trouble
-            )
-
-
-def _connect(scheduler: str) -> Any:
-    """Return a client of a running scheduler; a wrong address is noticed before Dask's long patience begins."""
-    import distributed
-
-    place = urlsplit(scheduler)
-    try:
-        socket.create_connection((str(place.hostname), place.port or 8786), _ANSWER_SECONDS).close()
-        return distributed.Client(scheduler, set_as_default=False, timeout=_ANSWER_SECONDS)
-    except OSError as error:
-        raise ClusterLostError(f"no scheduler answers at {scheduler}: {error}") from error
-
-
-def _call(run: Callable[[], R]) -> R:
-    return run()
-
-
-def _plugin() -> Any:
-    """Return a plugin that leaves Ctrl-C to the driver: it ends the workers itself, in order."""
-    from sweeps.executors.signals import IgnoreInterrupt
-
-    return IgnoreInterrupt()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Dask's own lines off the terminal: what matters is said by whoever drives the run."""
-    names = ("distributed", "tornado.application", "asyncio", "bokeh")
-    before = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+    isolation = sys.modules.get("sweeps.executors.isolation")
+    if isolation is not None:
+        isolation.CHILDREN.close()

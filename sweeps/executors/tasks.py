@@ -1,0 +1,111 @@
+"""What a Dask worker runs: some items, one after the other, if its environment is the driver's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sweeps.executors.base import Answer, Limits, answer
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a task's items, and how long they took together."""
+
+    worker: str
+    answers: Sequence[Answer[Any, Any]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A worker whose environment isn't the driver's: it ran nothing."""
+
+    worker: str
+    environment: Mapping[str, str]
+
+
+def execute(
+    run: Callable[[T], R], items: Sequence[T], limits: Limits | None = None, environment: str = ""
+) -> Done | Refused:
+    """Run items, each in a child where it has limits.
+
+    Parameters
+    ----------
+    environment
+        The driver's, as `digest_of` gives it; empty where driver and worker can't differ.
+    """
+    worker = _address()
+    if environment:
+        here, digest = _environment()
+        if digest != environment:
+            return Refused(worker, here)
+    began = time.monotonic()
+    answers = [_one(run, item, limits, worker) for item in items]
+    return Done(worker, answers, time.monotonic() - began)
+
+
+def call(run: Callable[[], R]) -> R:
+    """Call `run`; what `answer` takes is a function of one item."""
+    return run()
+
+
+def digest_of(environment: Mapping[str, str]) -> str:
+    """Return the SHA-256 of an environment."""
+    return hashlib.sha256(json.dumps(dict(environment), sort_keys=True).encode()).hexdigest()
+
+
+def differing(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
+    """Return a row for each name that differs.
+
+    Examples
+    --------
+    >>> differing({"numpy": "2.4", "python": "3.11"}, {"numpy": "2.2", "python": "3.11"})
+    ['numpy: 2.2, here 2.4']
+    """
+    return [
+        f"{name}: {there.get(name, '-')}, here {here.get(name, '-')}"
+        for name in sorted({*here, *there})
+        if there.get(name) != here.get(name)
+    ]
+
+
+def _one(run: Callable[[T], R], item: T, limits: Limits | None, worker: str) -> Answer[T, R]:
+    if limits is None:
+        return answer(run, item)
+    from sweeps.executors.isolation import CHILDREN
+
+    try:
+        found = CHILDREN.run(run, item, limits)
+    except Exception as error:  # no process to be had, no descriptors left: another try may get one
+        from sweeps.executors.base import failure_of
+
+        return Answer(item, failure=replace(failure_of(error), cause="outage", worker=worker))
+    if found.failure is None:
+        return found
+    return replace(found, failure=replace(found.failure, worker=worker))
+
+
+@lru_cache(maxsize=1)
+def _environment() -> tuple[dict[str, str], str]:
+    from sweeps.task import environment
+
+    here = environment()
+    return here, digest_of(here)
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:  # outside a worker
+        return ""
