@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from datasets import references, schema
 from datasets.manifest import Manifest, VerifiedObjects, canonical
+from datasets.metadata import MAX_CHUNK_BYTES
 from datasets.schema import text_problem, zone_problem
 from datasets.store import Store
 from quantbot.book import Book, BookInstrument, Events, Snapshot
@@ -299,9 +300,10 @@ class EventsDataset:
 
         key = f"{self._folder}/{ZARR}/{about.path}/{name}/c/{chunk}"
         frame = memoryview(self._verified.get(key))[:-4]
-        values = np.empty(about.chunk_events, STORED[name])
-        if len(frame) < 16 or int.from_bytes(frame[4:8], "little") != values.nbytes:
+        n_bytes = about.chunk_events * STORED[name].itemsize
+        if len(frame) < 16 or int.from_bytes(frame[4:8], "little") != n_bytes or n_bytes > MAX_CHUNK_BYTES:
             raise CorruptError(f"{self._label}: {key} is no chunk of {about.chunk_events} {STORED[name]}")
+        values = np.empty(about.chunk_events, STORED[name])
         blosc.decompress(frame, values)
         return values
 

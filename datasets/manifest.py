@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets.seals import check_format
 from datasets.store import Store
 from quantbot.errors import CorruptError, NotFoundError
 
+FORMAT = 1  # of a manifest; what says none has this one
 SEGMENT_BYTES = 256 * 1024
 _CACHE_BYTES = 64 * 1024**2
 
@@ -29,6 +31,15 @@ class StoredObject:
     size: int
     sha256: str
     segments: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"size": self.size, "sha256": self.sha256, "segments": list(self.segments)}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> StoredObject:
+        """Return what `to_dict` gave."""
+        return cls(document["size"], document["sha256"], tuple(document["segments"]))
 
     @classmethod
     def of(cls, data: bytes) -> StoredObject:
@@ -49,24 +60,19 @@ class Manifest:
         """Encode as JSON that carries its own digest."""
         body = {
             "head": dict(self.head),
-            "objects": {
-                key: {"size": each.size, "sha256": each.sha256, "segments": list(each.segments)}
-                for key, each in sorted(self.objects.items())
-            },
+            "objects": {key: each.to_dict() for key, each in sorted(self.objects.items())},
         }
         return canonical({"sha256": _sha256(canonical(body)), **body})
 
     @classmethod
     def from_bytes(cls, data: bytes, place: str) -> Manifest:
-        """Decode, or raise `CorruptError` naming `place`."""
+        """Decode, or raise `CorruptError` naming `place`, or `FormatError` for another version's."""
         try:
             body = json.loads(data)
+            check_format(body.get("format", FORMAT), FORMAT, place)
             claimed = body.pop("sha256")
             found = _sha256(canonical(body))
-            objects = {
-                key: StoredObject(each["size"], each["sha256"], tuple(each["segments"]))
-                for key, each in body["objects"].items()
-            }
+            objects = {key: StoredObject.from_dict(each) for key, each in body["objects"].items()}
             head = body["head"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptError(f"{place} is no manifest ({type(error).__name__}, {len(data)} bytes)") from error

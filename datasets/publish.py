@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.manifest import StoredObject, VerifiedObjects
 from datasets.store import Store
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Slab", "Variable", "open_xarray", "slabs", "write_table", "write_xarray"]
+    from datasets.store_zarr import ZarrStore
+
+__all__ = ["Slab", "Variable", "open_verified", "open_xarray", "slabs", "write_table", "write_xarray"]
 
 # Chunks of whole arrays up to this many bytes: published rows are small, and each chunk is a request.
 _CHUNK_BYTES = 4 * 1024**2
@@ -61,8 +64,10 @@ def write_table(
     shape: tuple[int, ...],
     variables: Mapping[str, Variable],
     cells: Callable[[Slab], Mapping[str, NDArray[Any]]],
-) -> None:
+) -> dict[str, StoredObject]:
     """Write arrays of one shape as a Zarr group at `prefix`, sharded, replacing what was there.
+
+    Returns every object that was written, by its key under `prefix`: what `open_verified` compares with.
 
     No more than one slab of cells is in memory at a time. One writer at a time, as for `write_xarray`.
 
@@ -76,8 +81,11 @@ def write_table(
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec
 
-    write_xarray(store, prefix, labels)
-    group = zarr.open_group(store.zarr(prefix), mode="r+", zarr_format=3)
+    from datasets.arrays import RecordingZarr
+
+    target = RecordingZarr(store.child(prefix))
+    _write(target, labels)
+    group = zarr.open_group(target, mode="r+", zarr_format=3)
     chunks, shards = _tiles(shape)
     arrays = {
         name: group.create_array(
@@ -104,7 +112,8 @@ def write_table(
             for _ in pool.map(write, arrays):
                 pass
     with _unspecified():
-        zarr.consolidate_metadata(store.zarr(prefix), zarr_format=3)
+        zarr.consolidate_metadata(target, zarr_format=3)
+    return target.written
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[Slab]:
@@ -152,6 +161,10 @@ def write_xarray(store: Store, prefix: str, dataset: xr.Dataset) -> None:
 
     One writer at a time: a chunk that two write is lost. Text variables become variable-length strings.
     """
+    _write(store.zarr(prefix), dataset)
+
+
+def _write(target: ZarrStore, dataset: xr.Dataset) -> None:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     codecs = [BloscCodec(cname="zstd", clevel=3), Crc32cCodec()]
@@ -162,15 +175,32 @@ def write_xarray(store: Store, prefix: str, dataset: xr.Dataset) -> None:
         if variable.size
     }
     with _unspecified():
-        encoded.to_zarr(store.zarr(prefix), mode="w", zarr_format=3, consolidated=True, encoding=encoding)
+        encoded.to_zarr(target, mode="w", zarr_format=3, consolidated=True, encoding=encoding)
 
 
 def open_xarray(store: Store, prefix: str) -> xr.Dataset:
-    """Return the Zarr group at `prefix`, lazily and without Dask."""
+    """Return the Zarr group at `prefix`, lazily and without Dask; nothing but its checksums is verified."""
     import xarray as xr
 
     source = store.zarr(prefix, read_only=True)
     dataset: xr.Dataset = xr.open_zarr(source, zarr_format=3, consolidated=True, chunks=None)
+    return dataset
+
+
+def open_verified(store: Store, prefix: str, objects: Mapping[str, StoredObject], label: str) -> xr.Dataset:
+    """Return the Zarr group at `prefix`, lazily: what is indexed is read, and compared with `objects`.
+
+    Raises
+    ------
+    CorruptError
+        When something is indexed whose object is missing or is not the one that was written; it names `label`.
+    """
+    import xarray as xr
+
+    from datasets.store_zarr import VerifiedZarr
+
+    verified = VerifiedObjects(store, {f"{prefix}/{key}": each for key, each in objects.items()}, label)
+    dataset: xr.Dataset = xr.open_zarr(VerifiedZarr(verified, prefix), zarr_format=3, consolidated=True, chunks=None)
     return dataset
 
 

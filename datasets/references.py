@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from datasets.manifest import canonical
+from datasets.seals import is_sealed, seal, unseal
 from datasets.store import Store
 from quantbot.errors import CorruptError, InputError, NotFoundError, StoreError
 
@@ -92,19 +93,29 @@ def point(root: Store, name: str, version: str) -> bool:
         if last is not None and last.version == version:
             return False
         number = last.number + 1 if last else 1
+        key = f"{folder(name)}/{_REFS}/{number:08d}.json"
         body = canonical({"version": check_version(version), "created_ns": root.now_ns()})
-        if root.put_new(f"{folder(name)}/{_REFS}/{number:08d}.json", body):
+        if root.put_new(key, seal(body, key)):
             return True
     raise StoreError(f"{root.url} refused {_ATTEMPTS} pointers of {name!r} in a row: are others writing it in a loop?")
 
 
 def _keys(root: Store, name: str) -> list[str]:
-    return [key for key in root.list(f"{folder(name)}/{_REFS}/") if key.endswith(".json")]
+    keys = [key for key in root.list(f"{folder(name)}/{_REFS}/") if key.endswith(".json")]
+    for number, key in enumerate(keys, start=1):
+        wanted = f"{folder(name)}/{_REFS}/{number:08d}.json"
+        if key != wanted:
+            raise CorruptError(f"{wanted} in {root.url} is missing: pointers are numbered without a gap, next is {key}")
+    return keys
 
 
 def _read(root: Store, key: str) -> Reference:
+    where = f"{key} in {root.url}"
     try:
-        body = json.loads(root.get(key))
+        data = root.get(key)
+        body = json.loads(unseal(data, key, where) if is_sealed(data) else data)
+        if set(body) != {"version", "created_ns"}:  # also of one that was written before there were seals
+            raise KeyError(f"must say version and created_ns, says {sorted(body)}")
         return Reference(int(key[-13:-5]), check_version(body["version"]), int(body["created_ns"]))
     except (ValueError, KeyError, TypeError, NotFoundError) as error:
-        raise CorruptError(f"{key} in {root.url} is no pointer to a version ({error})") from error
+        raise CorruptError(f"{where} is no pointer to a version ({error})") from error

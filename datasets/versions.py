@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from datasets import references, schema
 from datasets.manifest import Manifest
+from datasets.seals import check_format
 from datasets.store import Store
 from quantbot.errors import DataError, NotFoundError
 
@@ -24,7 +25,9 @@ def read_manifest(root: Store, name: str, version: str, kinds: tuple[str, ...]) 
     NotFoundError
         If there is no such version, or it is half written.
     DataError
-        If it is of another kind, or of another schema.
+        If it is of another kind.
+    FormatError
+        If its objects are of another version's schema.
     """
     references.check_name(name)
     key = f"{references.version_folder(name, references.check_version(version))}/{references.MANIFEST}"
@@ -35,10 +38,10 @@ def read_manifest(root: Store, name: str, version: str, kinds: tuple[str, ...]) 
     place = f"dataset {name}@{version[:12]}: {key} in {root.url}"
     manifest = Manifest.from_bytes(data, place)
     head = manifest.head
-    if head.get("schema") != schema.SCHEMA or head.get("kind") not in kinds:
+    check_format(head.get("schema"), schema.SCHEMA, place)
+    if head.get("kind") not in kinds:
         raise DataError(
-            f"{place} is {head.get('kind')!r} of schema {head.get('schema')!r}; "
-            f"{' or '.join(map(repr, kinds))} of schema {schema.SCHEMA} is needed here"
+            f"{place} is {head.get('kind')!r}; {' or '.join(map(repr, kinds))} of schema {schema.SCHEMA} is needed here"
         )
     return manifest
 

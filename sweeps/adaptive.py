@@ -169,7 +169,7 @@ def _read(root_url: str, identity: str, index: int) -> Phase:
 
     run = RunStore(open_store(root_url), identity)
     where = f"{run.url}/{phase_key(index)}"
-    phase = Phase.from_bytes(run.store.get(phase_key(index)), where)
+    phase = Phase.from_bytes(run.read_sealed(phase_key(index)), where)
     plan = run.plan()
     points = plan.phases.points(index)
     found = phase.points.n_points if phase.points is not None else len(phase.promoted)  # type: ignore[arg-type]

@@ -20,7 +20,6 @@ were divided into runs either.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -30,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantbot.errors import NotFoundError
-from sweeps.ledger_entry import CHOICE, SAMPLED, Sample, Trials, encode_entry
+from sweeps.ledger_entry import CHOICE, LEDGER, SAMPLED, Sample, Trials, encode_entry, entry_key, family_digest
 from sweeps.ledger_sums import open_entry, sums, sums_key
 from sweeps.looks import hidden_trials, is_locked
-from sweeps.runstore import RunStore, to_json
+from sweeps.runstore import RunStore
 from sweeps.surface import CellStatus
 from sweeps.task import feed_of_plan, load_data, steps_of
 from sweeps.trial_digests import point_words, trial_digests
@@ -45,10 +44,8 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
     from sweeps.results import Run
 
-LEDGER = "ledger"
 PLAIN_STEPS = 2_000_000  # bars times trials that a sample in plain Python steps over, some ten seconds: it keeps fewer
 BUCKETS = 512  # of the dataset's whole span, at most; between half as many and so many
-LOOKED = "-looked"
 _SHARPE = "sharpe"
 
 
@@ -70,7 +67,7 @@ class Family:
     @property
     def digest(self) -> str:
         """The name of the family's folder: 32 hexadecimal digits."""
-        return hashlib.sha256(to_json([self.strategy, self.dataset])).hexdigest()[:32]
+        return family_digest(self.strategy, self.dataset)
 
 
 @dataclass(frozen=True)
@@ -212,7 +209,7 @@ def read_ledger(root: Store, family: Family, *, remember: bool = False, lines: b
         raise NotFoundError(f"no trial of {family.strategy} on {family.dataset} is in the ledger of {root.url}")
     found = sums(root.url, keys)
     if remember:
-        root.put_new(sums_key(keys), found.to_bytes())
+        root.put_new(sums_key(keys), found.to_bytes(sums_key(keys)))
     known = (_line(root, key) for key in (keys if lines else ()))
     entries = sorted(known, key=lambda entry: (entry.at_ns, entry.run, entry.looked))
     counted = {name: getattr(found, name) for name in ("n_trials", "n_choices", "effective")}
@@ -233,7 +230,7 @@ def choice_folds(plan: Plan) -> list[int]:
 
 
 def _key(family: Family, identity: str, looked: bool) -> str:
-    return f"{LEDGER}/{family.digest}/{identity}{LOOKED if looked else ''}"
+    return entry_key(family.digest, identity, looked=looked)
 
 
 def _encoded(run: Run, skipped: NDArray[np.bool_] | None, looked: bool) -> bytes:

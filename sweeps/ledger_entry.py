@@ -23,8 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.seals import check_format
 from quantbot.errors import CorruptError
 
+LEDGER = "ledger"
+LOOKED = "-looked"
 MAGIC = b"QBLEDGR\n"
 VERSION = 1
 PAGES = 256
@@ -100,6 +103,17 @@ class Sample:
         return Sample(self.digests, shift, int(numbers[0]), returns)
 
 
+def family_digest(strategy: str, dataset: str) -> str:
+    """Return the name of a family's folder: 32 hexadecimal digits."""
+    text = json.dumps([strategy, dataset], separators=(",", ":")).encode()
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+def entry_key(family: str, run: str, *, looked: bool) -> str:
+    """Return where the entry of a run lies; `looked` for that of its locked holdout."""
+    return f"{LEDGER}/{family}/{run}{LOOKED if looked else ''}"
+
+
 def encode_entry(head: dict[str, Any], trials: Trials, sample: Sample) -> bytes:
     """Return the bytes of an entry; the same trials give the same bytes.
 
@@ -149,8 +163,9 @@ class Entry:
         if len(first) < _PREFIX.size:
             raise CorruptError(f"{where}: must have at least {_PREFIX.size} bytes, found {len(first)}")
         magic, version, length, digest = _PREFIX.unpack_from(first)
-        if magic != MAGIC or version != VERSION or length > _MAX_HEADER:
-            raise CorruptError(f"{where}: must start with {MAGIC!r} and version {VERSION}, found {first[:12]!r}")
+        if magic != MAGIC or length > _MAX_HEADER:
+            raise CorruptError(f"{where}: must start with {MAGIC!r} and a short header, found {first[:16]!r}")
+        check_format(version, VERSION, where)
         self._start = _PREFIX.size + int(length)
         text = first[_PREFIX.size : self._start]
         if len(text) < length:
@@ -163,9 +178,21 @@ class Entry:
         self._offsets = np.r_[0, np.cumsum(self.head["pages"])].tolist()
 
     @property
+    def key(self) -> str:
+        """The key under which this entry belongs, by what it says of itself."""
+        return entry_key(
+            family_digest(self.head["strategy"], self.head["dataset"]), self.head["run"], looked=self.head["looked"]
+        )
+
+    @property
     def n_trials(self) -> int:
         """Number of trials."""
         return int(self.head["n_trials"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole entry."""
+        return int(self._start + self._sample_bytes + _TRIAL_BYTES * self._offsets[-1])
 
     def sample(self) -> Sample:
         """Return the sample, verified."""

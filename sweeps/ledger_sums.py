@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quantbot.errors import NotFoundError
+from datasets.seals import seal, unseal
+from quantbot.errors import CorruptError, NotFoundError
 from sweeps.identity import engine_source_digest
 from sweeps.ledger_entry import CHOICE, PAGES, SAMPLED, Entry, Sample, Trials
 from sweeps.runstore import to_json
@@ -29,7 +30,11 @@ def open_entry(root_url: str, key: str) -> Entry:
     from datasets.store import open_store
 
     root = open_store(root_url)
-    return Entry(lambda offset, length: root.get(key, offset, length), f"{root_url}/{key}")
+    where = f"{root_url}/{key}"
+    entry = Entry(lambda offset, length: root.get(key, offset, length), where)
+    if entry.key != key:
+        raise CorruptError(f"{where}: is another entry, that of {entry.key}")
+    return entry
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,16 @@ class Sums:
     variance_sharpe: float | None
     effective: EffectiveTrials
 
-    def to_bytes(self) -> bytes:
-        """Return these sums as canonical JSON."""
+    def to_bytes(self, key: str) -> bytes:
+        """Return these sums as canonical JSON, sealed for `key`."""
         document = asdict(self)
         if math.isnan(self.effective.mean_correlation):
             document["effective"]["mean_correlation"] = None
-        return to_json(document)
+        return seal(to_json(document), key)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sums:
-        """Read what `to_bytes` wrote."""
+        """Read what was sealed."""
         from quantbot.selection import EffectiveTrials
 
         said = json.loads(data)
@@ -73,7 +78,8 @@ def sums(root_url: str, keys: tuple[str, ...]) -> Sums:
     from datasets.store import open_store
 
     try:
-        return Sums.from_bytes(open_store(root_url).get(sums_key(keys)))
+        key = sums_key(keys)
+        return Sums.from_bytes(unseal(open_store(root_url).get(key), key, f"{root_url}/{key}"))
     except NotFoundError:
         n_trials, n_choices, mean, variance = _counted(root_url, keys)
         return Sums(n_trials, n_choices, mean, variance, _effective(root_url, keys, n_choices))

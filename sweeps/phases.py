@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.seals import check_format
 from quantbot.engine import Points
 from quantbot.errors import CorruptError
 from sweeps.trial import Fold
@@ -119,11 +120,10 @@ class Phase:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Phase:
-        """Read what `to_bytes` wrote, or raise `CorruptError`."""
+        """Read what `to_bytes` wrote, or raise `CorruptError`, or `FormatError` for another version's."""
         try:
             document = json.loads(data)
-            if document["format"] != FORMAT:
-                raise CorruptError(f"{where} has format {document['format']}, this version reads format {FORMAT}")
+            check_format(document["format"], FORMAT, where)
             n_points = int(document["n_points"])
             if "promoted" in document:
                 raw = np.frombuffer(base64.b64decode(document["promoted"], validate=True), np.uint8)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.seals import check_format
 from quantbot.engine import Engine, Job, Points, get_engine
 from quantbot.errors import CorruptError, NotFoundError, TooLargeError
 from quantbot.parameters import Value
@@ -250,20 +251,21 @@ class Plan:
         return json.dumps(document, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Plan:
+    def from_bytes(cls, data: bytes, where: str = "the plan") -> Plan:
         """Read what `to_bytes` wrote.
 
         Raises
         ------
         CorruptError
-            If the bytes are no plan, or one of another format.
+            If the bytes are no plan; `where` names the object.
+        FormatError
+            If it is of another version's format.
         """
         from quantbot.strategies.loader import SourceBundle
 
         try:
             document = json.loads(data)
-            if document["format"] != FORMAT:
-                raise CorruptError(f"the plan has format {document['format']}, this version reads format {FORMAT}")
+            check_format(document["format"], FORMAT, where)
             axes = tuple(
                 Axis(axis["name"], decode_array(axis["values"]), axis["kind"], axis["sampled"])
                 for axis in document["axes"]
@@ -274,9 +276,9 @@ class Plan:
                 columns = {axis.name: decode_array(document["points"][axis.name]) for axis in axes}
                 points = padded(columns, document["n_points"])
                 if any(column.shape[0] != document["n_known"] for column in columns.values()):
-                    raise CorruptError(f"the plan says {document['n_known']} known points, its columns have others")
+                    raise CorruptError(f"{where} says {document['n_known']} known points, its columns have others")
             if points.n_points != document["n_points"]:
-                raise CorruptError(f"the plan says {document['n_points']} points, its axes give {points.n_points}")
+                raise CorruptError(f"{where} says {document['n_points']} points, its axes give {points.n_points}")
             plan = cls(
                 identity=document["identity"],
                 spec_toml=document["spec"],
@@ -305,9 +307,9 @@ class Plan:
             )
             starts = plan.block_starts
             if starts[0] != 0 or starts[-1] != plan.n_trials or np.any(np.diff(starts) < 1):
-                raise CorruptError(f"the plan's blocks do not divide its {plan.n_trials:,} trials")
+                raise CorruptError(f"{where}: its blocks do not divide its {plan.n_trials:,} trials")
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-            raise CorruptError(f"these bytes are no plan: {type(error).__name__}: {error}") from error
+            raise CorruptError(f"{where} is no plan: {type(error).__name__}: {error}") from error
         return plan
 
     def _place(self, trial_index: int) -> tuple[int, int, int]:

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quantbot.errors import DivergenceError
+from datasets.manifest import StoredObject
+from datasets.seals import check_format
+from quantbot.errors import DivergenceError, NotFoundError
 from sweeps.layout import STATUS, Layout, run_attributes
-from sweeps.runstore import Manifest, RunStore, to_json
+from sweeps.runstore import SHORT, Manifest, RunStore, to_json
 from sweeps.surface import CellStatus
 from sweeps.table import CELL_OF
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from datasets.publish import Slab
     from quantbot.engine import Rows
     from sweeps.plan import Plan
     from sweeps.rows import BlockHeader
 
 ROWS = "rows.zarr"
-_MARKER = "rows.zarr.json"
+MARKER = "rows.zarr.json"
+_FORMAT = 2
 
 
 def publish(run: RunStore, plan: Plan, manifest: Manifest) -> None:
@@ -44,15 +49,41 @@ def publish(run: RunStore, plan: Plan, manifest: Manifest) -> None:
     variables = {name: Variable(np.dtype(np.float64), np.nan, layout.attributes(name)) for name in plan.measures}
     variables[STATUS] = Variable(np.dtype(np.uint8), int(CellStatus.EXCLUDED), layout.attributes(STATUS))
     source = _Source(run, layout, manifest)
-    write_table(run.store, ROWS, labels, layout.dims, layout.shape, variables, source.cells)
-    marker = {"manifest": hashlib.sha256(manifest.to_bytes()).hexdigest(), "result_digest": manifest.result_digest}
-    if not run.put_first(_MARKER, to_json(marker)) and run.read_json(_MARKER) != marker:
-        raise DivergenceError(f"{run.url}/{_MARKER} names another manifest than the one that is there")
+    written = write_table(run.store, ROWS, labels, layout.dims, layout.shape, variables, source.cells)
+    of = {"manifest": hashlib.sha256(manifest.to_bytes()).hexdigest(), "result_digest": manifest.result_digest}
+    objects = {key: each.to_dict() for key, each in sorted(written.items())}
+    if not run.put_first(MARKER, to_json({"format": _FORMAT, **of, "objects": objects})):
+        found = run.read_json(MARKER) or {}
+        if {name: found.get(name) for name in of} != of:
+            raise DivergenceError(f"{run.url}/{MARKER} names another manifest than the one that is there")
 
 
 def is_published(run: RunStore) -> bool:
     """Return whether the rows are there as a whole Zarr group."""
-    return run.store.exists(_MARKER)
+    return run.store.exists(MARKER)
+
+
+def published_objects(run: RunStore) -> dict[str, StoredObject]:
+    """Return the objects of the published rows, by key inside their group, or raise `NotFoundError`."""
+    where = f"{run.url}/{MARKER}"
+    document = run.read_json(MARKER)
+    if document is None:
+        raise NotFoundError(f"the rows of run {run.identity[:SHORT]} are not published: there is no {where}")
+    check_format(document.get("format", 0), _FORMAT, where)
+    return {key: StoredObject.from_dict(each) for key, each in document["objects"].items()}
+
+
+def open_rows(run: RunStore) -> xr.Dataset:
+    """Return the published rows, lazily: what is indexed is compared with what was written.
+
+    Raises
+    ------
+    CorruptError
+        When something is indexed whose object is missing or damaged; it names the object.
+    """
+    from datasets.publish import open_verified
+
+    return open_verified(run.store, ROWS, published_objects(run), f"rows of run {run.identity[:SHORT]}")
 
 
 class _Source:

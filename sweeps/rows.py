@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.seals import check_format
 from quantbot.engine import Rows, TrialStatus
-from quantbot.errors import CorruptError, InputError
+from quantbot.errors import CorruptError, FormatError, InputError
 
 STATUS, REASONS = "/status", "/reasons"  # no measure is called so
 MAGIC = b"QBROWS\r\n"  # a newline translation on the way would break it, visibly
@@ -175,6 +176,8 @@ def decode(data: bytes, where: str = "block") -> tuple[BlockHeader, Rows]:
     ------
     CorruptError
         If any byte is not what was written.
+    FormatError
+        If it is of another version's format.
     """
     header = _read_header(data, where)
     if len(data) != header.size:
@@ -245,6 +248,15 @@ def decode_header(data: bytes, where: str = "block") -> BlockHeader | int:
     return needed if len(data) < needed else _read_header(data, where)
 
 
+def is_misread(data: bytes) -> bool:
+    """Return whether a block that claims another format is one of ours but for that number."""
+    try:
+        _read_header(data[: len(MAGIC)] + struct.pack("<I", VERSION) + data[len(MAGIC) + 4 :], "block")
+    except (CorruptError, FormatError):
+        return False
+    return True
+
+
 class ResultDigest:
     """SHA-256 over rows in trial order, however they are cut into blocks.
 
@@ -287,8 +299,7 @@ def _header_end(data: bytes, where: str) -> int:
     magic, version, length, _ = _PREFIX.unpack_from(data)
     if magic != MAGIC:
         raise CorruptError(f"{where}: must start with {MAGIC!r}, found {magic!r}")
-    if version != VERSION:
-        raise CorruptError(f"{where}: has format {version}, this version reads format {VERSION}")
+    check_format(version, VERSION, where)
     if length > _MAX_HEADER:
         raise CorruptError(f"{where}: claims a header of {length} bytes; at most {_MAX_HEADER} are written")
     return _PREFIX.size + int(length)

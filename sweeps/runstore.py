@@ -12,7 +12,8 @@
                     manifest.json       the commit marker: key, size and SHA-256 of every block, and the result digest
                     rows.zarr/, rows.zarr.json   the same rows for anybody with xarray, and a marker: they are whole
 
-Everything is written put-if-absent, except what a heartbeat renews and `cancel.json`.
+Everything is written put-if-absent, except what a heartbeat renews and `cancel.json`. What is JSON among it is sealed
+(`datasets.seals`): a reader gets what was written, or an error that names the object.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
-from quantbot.errors import CorruptError, DivergenceError, InputError, NotFoundError
+from datasets.seals import check_format, seal, unseal
+from quantbot.errors import CorruptError, DivergenceError, FormatError, InputError, NotFoundError
 from sweeps.rows import (
     HEADER_BYTES,
     REASONS,
@@ -41,6 +43,7 @@ from sweeps.rows import (
     decode_failures,
     decode_header,
     decode_status,
+    is_misread,
 )
 from sweeps.trial import Block
 
@@ -54,7 +57,7 @@ T = TypeVar("T")
 
 RUNS = "runs"
 SHORT = 12  # digits of an identity that people see
-MANIFEST_FORMAT = 2
+MANIFEST_FORMAT = 3
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 _BLOCK_KEY = re.compile(r"blocks/(\d{8})\.rows")
 _READERS = 8  # objects read at a time: a request to S3 is mostly waiting
@@ -83,9 +86,16 @@ class BlockEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The commit marker of a run: everything that its result consists of."""
+    """The commit marker of a run: everything that its result consists of.
+
+    Attributes
+    ----------
+    plan
+        SHA-256 of the plan's object: the partition and the points that the rows belong to.
+    """
 
     identity: str
+    plan: str
     result_digest: str
     n_trials: int
     n_failed: int
@@ -98,11 +108,10 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
-        """Read what `to_bytes` wrote, or raise `CorruptError`."""
+        """Read what `to_bytes` wrote, or raise `CorruptError`, or `FormatError` for that of another version."""
         try:
             document = json.loads(data)
-            if document.pop("format") != MANIFEST_FORMAT:
-                raise CorruptError(f"{where} has another format than {MANIFEST_FORMAT}, the one this version reads")
+            check_format(document.pop("format"), MANIFEST_FORMAT, where)
             blocks = tuple(BlockEntry(**entry) for entry in document["blocks"])
             return cls(**document | {"measures": tuple(document["measures"]), "blocks": blocks})
         except (ValueError, KeyError, TypeError) as error:
@@ -132,6 +141,7 @@ class RunStore:
         DivergenceError
             If other bytes stand there.
         """
+        data = self._sealed(key, data)
         if self.store.put_new(key, data):
             return True
         found = self.store.get(key)
@@ -144,12 +154,22 @@ class RunStore:
 
     def put_first(self, key: str, data: bytes) -> bool:
         """Write an object unless there is one; the first stands, whatever it says."""
-        return self.store.put_new(key, data)
+        return self.store.put_new(key, self._sealed(key, data))
+
+    def read_sealed(self, key: str) -> bytes:
+        """Return the text of a JSON object, verified, or raise `NotFoundError`."""
+        return unseal(self.store.get(key), self._place(key), f"{self.url}/{key}")
+
+    def _sealed(self, key: str, data: bytes) -> bytes:
+        return seal(data, self._place(key)) if key.endswith(".json") else data
+
+    def _place(self, key: str) -> str:
+        return f"{RUNS}/{self.identity}/{key}"
 
     def read_json(self, key: str) -> dict[str, Any] | None:
-        """Return a small object as a mapping, None where there is none."""
+        """Return a small object as a mapping, verified, None where there is none."""
         try:
-            document = json.loads(self.store.get(key))
+            document = json.loads(self.read_sealed(key))
         except NotFoundError:
             return None
         except ValueError as error:
@@ -167,7 +187,11 @@ class RunStore:
 
     def plan(self) -> Plan:
         """Return the stored plan, remembered per process, since it never changes."""
-        return _plan(self.root.url, self.identity)
+        return _planned(self.root.url, self.identity)[0]
+
+    def plan_digest(self) -> str:
+        """Return the SHA-256 of the stored plan's object."""
+        return _planned(self.root.url, self.identity)[1]
 
     def labels(self) -> list[str]:
         """Return the names that the run was submitted under, oldest first."""
@@ -291,17 +315,25 @@ class RunStore:
             self.read_block(block)
         except CorruptError:
             return True
+        except FormatError:
+            # Another version's block is not ours to remove; a block of ours whose number alone was changed is.
+            return is_misread(self.store.get(self.block_key(block.index)))
         return False
 
     def manifest(self) -> Manifest | None:
         """Return the manifest, or None when the run isn't committed."""
         try:
-            data = self.store.get("manifest.json")
+            data = self.read_sealed("manifest.json")
         except NotFoundError:
             return None
         manifest = Manifest.from_bytes(data, f"{self.url}/manifest.json")
         if manifest.identity != self.identity:
             raise CorruptError(f"{self.url}/manifest.json belongs to run {manifest.identity[:SHORT]}")
+        if manifest.plan != self.plan_digest():
+            raise CorruptError(
+                f"{self.url}/plan.json is not the plan that the run was committed under: expected SHA-256 "
+                f"{manifest.plan}, found {self.plan_digest()}"
+            )
         return manifest
 
     def commit(self, plan: Plan) -> Manifest:
@@ -314,7 +346,15 @@ class RunStore:
             key, n_failed = self.block_key(header.block), header.n_failed
             entries.append(BlockEntry(key, header.size, header.sha256, header.trial_start, header.trial_stop, n_failed))
         n_failed = sum(entry.n_failed for entry in entries)
-        manifest = Manifest(self.identity, digest.hexdigest(), plan.n_trials, n_failed, plan.measures, tuple(entries))
+        manifest = Manifest(
+            self.identity,
+            self.plan_digest(),
+            digest.hexdigest(),
+            plan.n_trials,
+            n_failed,
+            plan.measures,
+            tuple(entries),
+        )
         self.put_once("manifest.json", manifest.to_bytes())
         return manifest
 
@@ -331,20 +371,21 @@ def to_json(document: Any) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _plan(root_url: str, identity: str) -> Plan:
+def _planned(root_url: str, identity: str) -> tuple[Plan, str]:
+    """Return the plan of a run, and the digest of its object."""
     from datasets.store import open_store
     from sweeps.plan import Plan
 
-    where = f"{root_url}/{RUNS}/{identity}/plan.json"
+    run = RunStore(open_store(root_url), identity)
+    where = f"{run.url}/plan.json"
     try:
-        plan = Plan.from_bytes(open_store(root_url).get(f"{RUNS}/{identity}/plan.json"))
+        data = run.store.get("plan.json")
+        plan = Plan.from_bytes(unseal(data, f"{RUNS}/{identity}/plan.json", where), where)
     except NotFoundError as error:
         raise NotFoundError(f"no run {identity[:SHORT]} in {root_url}: it has no plan; submit it first") from error
-    except CorruptError as error:
-        raise CorruptError(f"{where}: {error}") from error
     if plan.identity != identity:
         raise CorruptError(f"{where} belongs to run {plan.identity[:SHORT]}")
-    return plan
+    return plan, _sha256(data)
 
 
 @lru_cache(maxsize=200_000)
@@ -354,9 +395,9 @@ def _header(root_url: str, identity: str, block: Block) -> BlockHeader:
     run = RunStore(open_store(root_url), identity)
     key = run.block_key(block.index)
     where = f"{run.url}/{key}"
-    header = decode_header(run.store.get(key, 0, HEADER_BYTES), where)
+    header = decode_header(run._get(block, 0, HEADER_BYTES), where)
     if isinstance(header, int):
-        header = decode_header(run.store.get(key, 0, header), where)
+        header = decode_header(run._get(block, 0, header), where)
     if isinstance(header, int):
         raise CorruptError(f"{where}: ends inside its header")
     _check_place(header, identity, block, where)

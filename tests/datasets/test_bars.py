@@ -16,7 +16,7 @@ from datasets import layout, manifest
 from datasets.bars import BarColumns, BarsMeta, read_version, version_of, write_bars
 from datasets.catalog import Catalog
 from datasets.store import open_store
-from quantbot.errors import CorruptError, DataError, InputError, NotFoundError, StoreError, TooLargeError
+from quantbot.errors import CorruptError, DataError, FormatError, InputError, NotFoundError, StoreError, TooLargeError
 
 META = BarsMeta(title="Some bars", source="drawn", interval="1d", periods_per_year=252.0, synthetic=True)
 NAME = "test/some"
@@ -390,7 +390,7 @@ def test_newer_schema__is_refused_by_name(tmp_path, dense):
     dataset = write_bars(root, NAME, dense, META, {})
     newer = manifest.Manifest({**dataset.manifest.head, "schema": 2}, dataset.manifest.objects)
     root.put(f"datasets/{NAME}/v={dataset.version}/manifest.json", newer.to_bytes())
-    with pytest.raises(DataError, match="schema 2"):
+    with pytest.raises(FormatError, match=r"format 2; this version of QuantBot reads format 1"):
         read_version(root, NAME, dataset.version)
 
 

@@ -154,7 +154,7 @@ def test_damage__is_found_before_anything_is_decoded(root):
 
 def test_bars__are_asked_for_as_bars(root):
     write(root, [drawn()])
-    with pytest.raises(DataError, match="'events' of schema 1; 'bars' of schema 1 is needed here"):
+    with pytest.raises(DataError, match="is 'events'; 'bars' of schema 1 is needed here"):
         open_dataset("mine/x", root)
 
 

@@ -79,7 +79,7 @@ def median(values: np.ndarray) -> np.ndarray:
 
 def phase_bytes(root: Store, identity: str) -> list[bytes]:
     run = RunStore(root, identity)
-    return [run.store.get(key) for key in sorted(run.store.list("phases/"))]
+    return [run.read_sealed(key) for key in sorted(run.store.list("phases/"))]
 
 
 # -- the same trials and bits -----------------------------------------------------------------------------------------
@@ -426,7 +426,8 @@ def test_estimate__counts_only_what_halving_will_run(root: Store, small: Any) ->
 def test_phase_that_another_wrote__is_noticed(root: Store, start: Callable[..., str], method: str) -> None:
     identity = start(36)
     run = RunStore(root, identity)
-    run.store.put(phase_key(1), b'{"format":1,"phase":2,"n_points":1,"promoted":"gA=="}')
+    run.store.delete(phase_key(1))
+    run.put_first(phase_key(1), b'{"format":1,"phase":2,"n_points":1,"promoted":"gA=="}')
     with serial() as executor, pytest.raises((RunError, CorruptError), match="must be phase 1 with"):
         drive(root, identity, executor)
 

@@ -129,6 +129,9 @@ def test_unlock__refuses_what_is_not_locked_not_finished_or_nobody(run: Run, roo
 
 
 def test_looks__of_another_run_are_refused(run: Run) -> None:
-    run._store.store.put_new("looks/0000.json", b'{"at_ns":1,"run":"00","who":"Eve"}')
+    run._store.put_first("looks/0000.json", b'{"at_ns":1,"run":"00","who":"Eve"}')
     with pytest.raises(CorruptError, match="is a look at run 00"):
+        run.looks()
+    run._store.store.put("looks/0000.json", b'{"at_ns":1,"run":"00","who":"Eve"}')
+    with pytest.raises(CorruptError, match=r"looks/0000\.json is not what was written there"):
         run.looks()

@@ -17,7 +17,15 @@ from datasets.catalog import open_dataset
 from datasets.store import open_store
 from datasets.synthetic_book import synthetic_book
 from quantbot.engine import get_engine
-from quantbot.errors import CorruptError, InputError, NotFoundError, QuantBotError, SpecError, TooLargeError
+from quantbot.errors import (
+    CorruptError,
+    FormatError,
+    InputError,
+    NotFoundError,
+    QuantBotError,
+    SpecError,
+    TooLargeError,
+)
 from sweeps.feeds import open_feed
 from sweeps.partition import block_starts
 from sweeps.plan import Plan, make_plan
@@ -355,7 +363,7 @@ def test_from_bytes__refuses_what_is_no_plan(plan):
 def test_from_bytes__refuses_a_newer_format(plan):
     document = json.loads(plan.to_bytes())
     document["format"] = 99
-    with pytest.raises(CorruptError, match="has format 99, this version reads format 1"):
+    with pytest.raises(FormatError, match="format 99; this version of QuantBot reads format 1"):
         Plan.from_bytes(json.dumps(document).encode())
 
 
@@ -363,7 +371,7 @@ def test_from_bytes__of_a_changed_field_is_a_plan_or_corrupt(plan):
     whole = json.loads(plan.to_bytes())
     for key in whole:
         for value in (None, 0, "x", [], {}, [1], {"a": 1}, -1, 1e300):
-            with contextlib.suppress(CorruptError):
+            with contextlib.suppress(CorruptError, FormatError):
                 Plan.from_bytes(json.dumps({**whole, key: value}).encode())
 
 

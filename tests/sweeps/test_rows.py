@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantbot.engine import Rows
-from quantbot.errors import CorruptError, InputError
-from sweeps.rows import HEADER_BYTES, ResultDigest, decode, decode_header, describe, encode
+from quantbot.errors import CorruptError, FormatError, InputError
+from sweeps.rows import HEADER_BYTES, VERSION, ResultDigest, decode, decode_header, describe, encode, is_misread
 
 IDENTITY = "ab" * 32
 
@@ -62,7 +62,7 @@ def test_decode__notices_every_flipped_byte() -> None:
     for place in range(len(data)):
         damaged = bytearray(data)
         damaged[place] ^= 0x41
-        with pytest.raises(CorruptError):
+        with pytest.raises(FormatError if 8 <= place < 12 else CorruptError):
             decode(bytes(damaged))
 
 
@@ -80,8 +80,17 @@ def test_decode__notices_every_truncation_and_extension() -> None:
 def test_decode__refuses_any_bytes_with_a_typed_error(data: bytes) -> None:
     with pytest.raises(CorruptError):
         decode(data)
-    with pytest.raises(CorruptError):
+    with pytest.raises((CorruptError, FormatError)):
         decode(struct.pack("<8sII", b"QBROWS\r\n", 1, 16) + data)
+
+
+def test_decode__of_another_format_names_both_and_tells_a_changed_number_from_a_newer_block() -> None:
+    data = encoded(make_rows([1.5, 2.5]))
+    newer = data[:8] + struct.pack("<I", VERSION + 1) + data[12:]
+    with pytest.raises(FormatError, match=rf"format {VERSION + 1}; this version of QuantBot reads format {VERSION}"):
+        decode(newer)
+    assert is_misread(newer)
+    assert not is_misread(newer[:48] + b"{another header}" + newer[64:])
 
 
 def test_header__is_read_from_the_first_bytes_alone() -> None:
