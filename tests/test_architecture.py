@@ -36,6 +36,8 @@ HOMES = {
         "quantbot/selection/paired.py",
     ),
     "optuna": ("sweeps/bayes.py",),
+    "cryptography": ("sweeps/certificates.py",),
+    "prometheus_client": ("sweeps/metrics.py",),
 }
 FORBIDDEN_CALLS = {"eval", "exec"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve"}
