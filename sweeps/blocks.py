@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from quantbot.errors import DivergenceError, RunError, StrategyError
-from sweeps.executors.base import Executor, Failure, error_of
+from sweeps.executors.base import POISON, Answer, Executor, Failure, Isolation, Limits, error_of
+from sweeps.quarantine import Quarantined, QuarantineError, quarantine, quarantined
 from sweeps.runstore import SHORT, RunStore
 from sweeps.task import Receipt, run_block
 
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
 
 _RETRIES = 5  # of a block that the store or the cluster failed; reliability.md, rule 10
+_LEAST_SECONDS = 120.0  # that a block may take: the first one of a process also compiles and reads data
+_PATIENCE = 30.0  # times what the plan expects
+_LEAST_BYTES = 2 * 2**30
+_ROOM = 4
 _MANY_FAILURES = 20  # blocks that fail before any ends: the rest would too
 _FATAL = (DivergenceError.__name__, RunError.__name__, StrategyError.__name__)  # every block would say the same
 
@@ -41,45 +49,106 @@ class Watch(Protocol):
 
 
 def compute_blocks(run: RunStore, plan: Plan, executor: Executor, todo: list[int], watch: Watch) -> None:
-    """Have blocks computed that wait for nothing; raise what kept some from it once all others are there."""
-    del plan
-    suspects, failures = list[int](), dict[int, Failure]()
-    for attempt in range(_RETRIES):
-        again = []
-        for block, failure in _round(run, executor, todo, watch):
-            if failure.cause == "killed":
-                suspects.append(block)
-            elif failure.cause == "raised":
-                failures[block] = failure
-                _stop_if_hopeless(failure, failures, watch)
-            else:
-                again.append((block, failure))
-        if not again:
-            break
-        todo = sorted(block for block, _ in again)
-        if attempt == _RETRIES - 1:
-            failures |= dict(again)
-        else:
-            watch.say(f"{len(todo)} blocks again: {again[0][1]}")
-            _pause(min(2.0**attempt, 15.0) * random.uniform(0.7, 1.3), watch)
-    # Each suspect alone: whichever dies then has no neighbour to blame.
-    for suspect in sorted(suspects):
-        failures |= dict(_round(run, executor, [suspect], watch, at_a_time=1))
-    if failures:
-        raise _error(run, failures)
+    """Have blocks computed that wait for nothing; raise what kept some from it once all others are there.
+
+    Raises
+    ------
+    QuarantineError
+        If some are quarantined, before this or now.
+    RunError
+        If others can't be computed.
+    """
+    held = quarantined(run)
+    drive = _Drive(run, executor, watch, held={block: held[block] for block in held.keys() & set(todo)})
+    todo = [block for block in todo if block not in held]
+    drive.go(todo, limits_of(plan, executor.isolation))
+    if drive.suspects:
+        # Whoever was there when a worker died runs in a process of its own: it ends nobody else's work.
+        drive.go(sorted(drive.suspects), limits_of(plan, replace(executor.isolation or Isolation(), which="all")))
+    if drive.failures:
+        raise _error(run, drive.failures)
+    if drive.held:
+        raise QuarantineError(run.identity, drive.held)
 
 
-def _round(
-    run: RunStore, executor: Executor, blocks: list[int], watch: Watch, at_a_time: int | None = None
-) -> Iterator[tuple[int, Failure]]:
-    """Run blocks; yield those that failed."""
-    work = partial(run_block, run.root.url, run.identity)
-    label = f"block-{run.identity[:SHORT]}"
-    for found in executor.map(work, blocks, label=label, poll=watch.poll, at_a_time=at_a_time):
-        if found.value is not None:
-            watch.add(found.value)
-        elif found.failure is not None:
-            yield found.item, found.failure
+def limits_of(plan: Plan, isolation: Isolation | None) -> Limits | None:
+    """Return what a block of a plan may take where it is to run in a process of its own, else None.
+
+    The limits are far from what the plan expects: they end what hangs, not what is slow.
+    """
+    own = plan.bundle.kind in ("file", "module")
+    if isolation is None or isolation.which == "none" or (isolation.which == "own" and not own):
+        return None
+    largest = float(np.diff(plan.block_starts).max()) / plan.n_trials
+    seconds = isolation.seconds or max(_LEAST_SECONDS, _PATIENCE * plan.estimate.core_seconds * largest)
+    memory = isolation.memory_bytes or _LEAST_BYTES + _ROOM * plan.estimate.memory_bytes
+    return Limits(seconds, int(memory))
+
+
+@dataclass
+class _Drive:
+    """Blocks on their way, and what kept some from being computed, by cause."""
+
+    run: RunStore
+    executor: Executor
+    watch: Watch
+    held: dict[int, Quarantined]
+    failures: dict[int, Failure] = field(default_factory=dict)
+    strikes: dict[int, Failure] = field(default_factory=dict)
+    suspects: set[int] = field(default_factory=set)
+
+    def go(self, todo: list[int], limits: Limits | None) -> None:
+        """Have blocks computed, again as often as their failures' causes allow."""
+        self.suspects = set()
+        n_outages = 0
+        while todo:
+            again = dict[int, Failure]()
+            struck = list[int]()
+            for block, failure in self._round(todo, limits):
+                if failure.cause in POISON:
+                    if self._strike(block, failure):
+                        struck.append(block)
+                elif failure.cause == "killed" and limits is None:
+                    self.suspects.add(block)
+                elif failure.cause == "raised":
+                    self.failures[block] = failure
+                    _stop_if_hopeless(failure, self.failures, self.watch)
+                else:
+                    again[block] = failure
+            if again:
+                n_outages += 1
+                if n_outages == _RETRIES:
+                    self.failures |= again
+                    again = {}
+                else:
+                    self.watch.say(f"{len(again)} blocks again: {next(iter(again.values()))}")
+                    _pause(min(2.0 ** (n_outages - 1), 15.0) * random.uniform(0.7, 1.3), self.watch)
+            todo = sorted([*again, *struck])
+
+    def _strike(self, block: int, failure: Failure) -> bool:
+        """Note that a block ended its process; return whether it may try once more, elsewhere."""
+        first = self.strikes.setdefault(block, failure)
+        if first is failure:
+            return True
+        self.held[block] = quarantine(self.run, block, first, failure)
+        self.watch.say(f"quarantined: {self.held[block]}")
+        return False
+
+    def _round(self, blocks: list[int], limits: Limits | None) -> Iterator[tuple[int, Failure]]:
+        """Run blocks; yield those that failed."""
+        found: Answer[int, Receipt]
+        for found in self.executor.map(
+            partial(run_block, self.run.root.url, self.run.identity),
+            blocks,
+            label=f"block-{self.run.identity[:SHORT]}",
+            poll=self.watch.poll,
+            limits=limits,
+            avoid={block: self.strikes[block].worker for block in blocks if block in self.strikes},
+        ):
+            if found.value is not None:
+                self.watch.add(found.value)
+            elif found.failure is not None:
+                yield found.item, found.failure
 
 
 def _stop_if_hopeless(failure: Failure, failures: dict[int, Failure], watch: Watch) -> None:
