@@ -6,7 +6,6 @@ it: `quantbot sweep resume` does, and the block is tried again, twice at most.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -89,7 +88,7 @@ def quarantine(run: RunStore, block: int, first: Failure, last: Failure) -> Quar
         f"quantbot sweep replay {run.identity[:SHORT]} {block}",
         run.store.now_ns(),
     )
-    run.store.put(f"{FOLDER}block-{block:08d}.json", to_json(asdict(made)))
+    run.put_first(f"{FOLDER}block-{block:08d}.json", to_json(asdict(made)))
     return made
 
 
@@ -103,7 +102,7 @@ def quarantined(run: RunStore) -> dict[int, Quarantined]:
             continue
         try:
             found[int(match[1])] = Quarantined(**document | {"workers": tuple(document["workers"])})
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
+        except (TypeError, KeyError) as error:
             raise CorruptError(f"{run.url}/{key} says nothing about a block: {error}") from error
     return found
 

@@ -7,6 +7,7 @@
                     phases/<index>.json what a search that learns evaluates next (`sweeps.adaptive`)
                     lease/<number>.json who drives it (`sweeps.lease`)
                     blocks/<index>.rows one object per finished block (`sweeps.rows`)
+                    quarantine/block-<index>.json  why a block may not run again by itself (`sweeps.quarantine`)
                     cancel.json         "stop": there until somebody drives the run again
                     looks/<digest>.json who saw the test of a locked holdout, and when (`sweeps.looks`)
                     manifest.json       the commit marker: key, size and SHA-256 of every block, and the result digest
