@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from datasets.store_urls import TEMPORARY, Keys, check_key, check_prefix
+from datasets.traffic import count_bytes_read
 from quantbot.errors import AccessError, FullError, NotFoundError, OutageError, StoreError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class FileStore:
         """Return an object's bytes `[start, start + length)`, cut at its end."""
         with self._errors("read", key), open(self._path(key), "rb") as file:
             file.seek(start)
-            return file.read(-1 if length is None else length)
+            return count_bytes_read(file.read(-1 if length is None else length))
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object under `key`."""

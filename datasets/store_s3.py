@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasets.store_urls import Keys, check_key, check_prefix
+from datasets.traffic import count_bytes_read
 from quantbot.errors import AccessError, FullError, NotFoundError, OutageError, StoreError
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class S3Store:
             self.size(key)
             return b""
         if start == 0 and length is None:
-            return bytes(self._call("get_object", key)["Body"])
+            return count_bytes_read(bytes(self._call("get_object", key)["Body"]))
         last = "" if length is None else start + length - 1
         answer = self._call("get_object", key, Range=f"bytes={start}-{last}", beyond_is_none=True)
-        return b"" if answer is None else bytes(answer["Body"])
+        return b"" if answer is None else count_bytes_read(bytes(answer["Body"]))
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object under `key`."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from quantbot.errors import DivergenceError, RunError, StrategyError
-from sweeps.executors.base import POISON, Answer, Executor, Failure, Isolation, Limits, error_of
+from quantbot.errors import DivergenceError, RunError, StoreError, StrategyError
+from sweeps.executors.base import POISON, Answer, ClusterError, Executor, Failure, Isolation, Limits, error_of
 from sweeps.quarantine import Quarantined, QuarantineError, quarantine, quarantined
 from sweeps.runstore import SHORT, RunStore
 from sweeps.task import Receipt, run_block
@@ -34,6 +34,14 @@ class Watch(Protocol):
 
     @property
     def n_computed(self) -> int: ...  # noqa: D102
+
+    def issue(self, blocks: Iterable[int]) -> Iterator[int]:
+        """Yield blocks to compute, for as long as the drive is to begin any."""
+        ...
+
+    def end_if_withheld(self) -> None:
+        """Raise where some were not begun."""
+        ...
 
     def add(self, receipt: Receipt) -> None:
         """Take note of a block that is in the store now."""
@@ -115,6 +123,7 @@ class _Drive:
                     _stop_if_hopeless(failure, self.failures, self.watch)
                 else:
                     again[block] = failure
+            self.watch.end_if_withheld()
             if again:
                 n_outages += 1
                 if n_outages == _RETRIES:
@@ -139,7 +148,7 @@ class _Drive:
         found: Answer[int, Receipt]
         for found in self.executor.map(
             partial(run_block, self.run.root.url, self.run.identity),
-            blocks,
+            self.watch.issue(blocks),
             label=f"block-{self.run.identity[:SHORT]}",
             poll=self.watch.poll,
             limits=limits,
@@ -161,12 +170,17 @@ def _stop_if_hopeless(failure: Failure, failures: dict[int, Failure], watch: Wat
 def _error(run: RunStore, failures: dict[int, Failure]) -> RunError:
     lines = [f"  block {block}: {failure}" for block, failure in sorted(failures.items())[:10]]
     trace = next((failure.trace for failure in failures.values() if failure.trace), "")
-    return RunError(
+    text = (
         f"{len(failures)} blocks of run {run.identity[:SHORT]} could not be computed; all others are in the store\n"
         + "\n".join(lines)
         + f"\nTry them again with: quantbot sweep resume {run.identity[:SHORT]}"
         + (f"\n{trace}" if trace else "")
     )
+    if all(isinstance(error_of(failure), StoreError) for failure in failures.values()):
+        return ClusterError(text, "store down")
+    if all(failure.cause == "lost" for failure in failures.values()):
+        return ClusterError(text, "scheduler down")
+    return RunError(text)
 
 
 def _pause(seconds: float, watch: Watch) -> None:

@@ -45,6 +45,8 @@ class LeaseState:
         Why it was given back; empty while it is held, or when its holder died.
     age_seconds
         Seconds since the last renewal, by the store's clock.
+    trouble
+        What the holder waits for, or gave it back for: "scheduler down", "no workers" and the like; empty else.
     """
 
     number: int = 0
@@ -54,6 +56,7 @@ class LeaseState:
     note: str = ""
     age_seconds: float = 0.0
     ttl_seconds: float = TTL_SECONDS
+    trouble: str = ""
 
 
 def lease_state(store: Store) -> LeaseState:
@@ -66,12 +69,12 @@ def lease_state(store: Store) -> LeaseState:
         document = json.loads(store.get(_key(number)))
         age = max(store.now_ns() - store.modified_ns(_key(number)), 0) / 1e9
         ttl, released = float(document["ttl_seconds"]), bool(document["released"])
-        holder, note = str(document["holder"]), str(document["note"])
+        holder, note, trouble = str(document["holder"]), str(document["note"]), str(document.get("trouble", ""))
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, NotFoundError):
             return LeaseState(number)  # removed between the listing and the read
         raise CorruptError(f"{store.url}/{_key(number)} is no lease: {error}") from error
-    return LeaseState(number, holder, not released and age <= ttl, released, note, age, ttl)
+    return LeaseState(number, holder, not released and age <= ttl, released, note, age, ttl, trouble)
 
 
 class Lease:
@@ -83,11 +86,14 @@ class Lease:
         Set once somebody else holds the lease, or when it couldn't be renewed for its length.
     note
         What the store will say about why it was given back; set it before leaving the context.
+    trouble
+        What the holder waits for; the next renewal says it.
     """
 
     def __init__(self, store: Store, number: int, document: dict[str, Any]) -> None:
         self.number = number
         self.note = ""
+        self.trouble = ""
         self.lost = threading.Event()
         self._store = store
         self._document = document
@@ -124,7 +130,7 @@ class Lease:
                     return
 
     def _put(self, *, released: bool = False) -> None:
-        document = self._document | {"released": released, "note": self.note}
+        document = self._document | {"released": released, "note": self.note, "trouble": self.trouble}
         self._store.put(_key(self.number), json.dumps(document, sort_keys=True).encode())
 
 

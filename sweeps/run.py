@@ -15,21 +15,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from quantbot.errors import CorruptError, RunError
+from quantbot.errors import CorruptError, RunError, StoreError
 from sweeps.adaptive import open_phase
 from sweeps.blocks import compute_blocks
-from sweeps.executors.base import Executor
+from sweeps.executors.base import ClusterError, Executor
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
 from sweeps.runstore import SHORT, Manifest, RunStore
-from sweeps.task import Receipt, warm
+from sweeps.service.metering import Account, Meter
+from sweeps.service.queue import remove, ticket_of
+from sweeps.task import warm
+from sweeps.watch import CANCEL, LOOK_SECONDS, PAUSE, Ended, Ending, LeaseLost, Watch
 
 if TYPE_CHECKING:
     from datasets.store import Store
     from sweeps.plan import Plan
-
-CANCEL = "cancel.json"
-_LOOK_SECONDS = 1.0  # between two looks at the store
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,14 @@ class Outcome:
     Attributes
     ----------
     result_digest
-        SHA-256 over the rows in trial order; empty when the run was cancelled.
+        SHA-256 over the rows in trial order; empty when the drive ended before the run did.
     n_computed, n_reused
         Blocks that this drive had computed, and those that were in the store before it.
     followed
         Whether another process drove the run for at least a part of the time.
+    state
+        "done", or why the drive ended before: the run was "cancelled" or "paused", its "budget spent"; or the caller's
+        `stop` said so ("drained", "yielded").
     engine_seconds
         CPU time that the engine took, in all workers together, for the blocks that this drive had computed.
     """
@@ -57,22 +60,12 @@ class Outcome:
     n_failed: int
     seconds: float
     followed: bool
-    state: Literal["done", "cancelled"] = "done"
+    state: Literal["done"] | Ending = "done"
     engine_seconds: float = 0.0
 
 
-class _Stopped(Exception):  # an event, not an error: it never leaves this file
-    """The drive ends here: cancelled, or its lease is another's."""
-
-
-class _Cancelled(_Stopped):
-    def __init__(self, n_computed: int) -> None:
-        super().__init__()
-        self.n_computed = n_computed
-
-
-class _LeaseLost(_Stopped):
-    pass
+class DrivenError(RunError):
+    """Another process drives the run."""
 
 
 def drive(
@@ -84,6 +77,9 @@ def drive(
     wait: bool = True,
     ttl_seconds: float = TTL_SECONDS,
     resume: bool = True,
+    stop: Callable[[], Ending | None] | None = None,
+    grace_seconds: float = 30.0,
+    account: Account | None = None,
 ) -> Outcome:
     """Bring a submitted run to its end: compute what is missing, commit, publish.
 
@@ -95,19 +91,25 @@ def drive(
     on_progress
         Called about once a second and after every block.
     wait
-        Whether to follow another driver; without, `RunError` says who drives.
+        Whether to follow another driver; without, `DrivenError` says who drives.
     resume
-        Whether to overrule a cancellation from before this call.
+        Whether to overrule a cancellation or a pause from before this call.
+    stop
+        Asked about once a second; a word ends the drive once the blocks in flight have ended.
+    grace_seconds
+        How long these may take then, or when the run is paused or its budget is spent.
+    account
+        What is charged with the costs, where this process has one already.
 
     Returns
     -------
-    The outcome; its `state` is "cancelled" when somebody cancelled the run meanwhile. What is finished is kept.
+    The outcome; its `state` says when the drive ended before the run did. What is finished is kept.
 
     Raises
     ------
     RunError
         If blocks can't be computed; the others are finished then. `DivergenceError` when a block gives other bytes
-        than it did before.
+        than it did before. `ClusterError` when the cluster or the store can't go on now, and another try may.
     """
     from sweeps.luck import settle
 
@@ -116,7 +118,8 @@ def drive(
     plan = run.plan()
     executor.check_root(root.url)
     if resume:
-        run.store.delete(CANCEL)
+        for key in (CANCEL, PAUSE):
+            run.store.delete(key)
     followed = False
     report = on_progress or (lambda _: None)
     with _terminable():
@@ -124,21 +127,46 @@ def drive(
             manifest = run.manifest()
             if manifest is not None and is_complete(run, manifest):
                 settle(run, plan, manifest)
+                if (ticket := ticket_of(root, identity)) is not None:
+                    remove(root, ticket.keys)
                 return _outcome(plan, manifest, 0, started, followed)
+            ticket = ticket_of(root, identity)
+            waiting = ticket.keys if ticket is not None else ()
             lease = acquire(run.store, ttl_seconds)
             if lease is not None:
                 try:
                     with lease:
-                        return _drive(run, plan, executor, lease, report, started, followed)
-                except _LeaseLost:
+                        user = ticket.user if ticket is not None else str(run.request().get("user", ""))
+                        meter = Meter(run, lease.number, user, account)
+                        watching = partial(
+                            Watch, run, plan, lease=lease, report=report, started=started, meter=meter,
+                            stop=stop or _never, grace_seconds=grace_seconds,
+                        )  # fmt: skip
+                        found = _drive(run, plan, executor, lease, watching, started, followed)
+                    remove(root, waiting)
+                    return found
+                except LeaseLost:
                     continue
-                except _Cancelled as stop:
-                    return _cancelled(run, plan, stop.n_computed, started, followed)
+                except Ended as end:
+                    if end.ending == "cancelled":
+                        remove(root, waiting)
+                    return _ended(run, plan, end, started, followed)
+                except (ClusterError, StoreError):
+                    raise
+                except Exception:
+                    # It would fail again; whoever has put it right asks for it again.
+                    with contextlib.suppress(StoreError):
+                        remove(root, waiting)
+                    raise
             if not wait:
-                raise RunError(f"run {identity[:SHORT]} is driven by {lease_state(run.store).holder}")
+                raise DrivenError(f"run {identity[:SHORT]} is driven by {lease_state(run.store).holder}")
             followed = True
             if _follow(run, plan, report, started) == "cancelled":
-                return _cancelled(run, plan, 0, started, followed)
+                return _ended(run, plan, Ended("cancelled", 0), started, followed)
+
+
+def _never() -> None:
+    return None
 
 
 def is_complete(run: RunStore, manifest: Manifest) -> bool:
@@ -153,7 +181,7 @@ def _drive(
     plan: Plan,
     executor: Executor,
     lease: Lease,
-    report: Callable[[Progress], None],
+    watching: Callable[[list[int]], Watch],
     started: float,
     followed: bool,
 ) -> Outcome:
@@ -166,7 +194,7 @@ def _drive(
         while manifest is None:
             missing = _missing(run, plan)
             try:
-                engine_seconds += _compute(run, plan, missing, executor, lease, report, started)
+                engine_seconds += _compute(run, plan, missing, executor, watching)
                 n_computed += len(missing)
                 manifest = run.commit(plan)
             except CorruptError:
@@ -177,125 +205,54 @@ def _drive(
         settle(run, plan, manifest)
         lease.note = "done"
         return replace(_outcome(plan, manifest, n_computed, started, followed), engine_seconds=engine_seconds)
-    except _Stopped as stop:
-        lease.note = "cancelled" if isinstance(stop, _Cancelled) else ""
+    except Ended as end:
+        lease.note = end.ending
+        raise
+    except LeaseLost:
         raise
     except (KeyboardInterrupt, SystemExit):
         lease.note = "interrupted"
+        raise
+    except (ClusterError, StoreError) as error:
+        lease.trouble = trouble_of(error)
+        lease.note = str(error)[:2000]
         raise
     except Exception as error:
         lease.note = f"failed: {error}"[:2000]
         raise
 
 
+def trouble_of(error: ClusterError | StoreError) -> str:
+    """Return the name of what kept a run from going on, though the run itself is sound."""
+    return error.trouble if isinstance(error, ClusterError) else "store down"
+
+
 def _compute(
-    run: RunStore,
-    plan: Plan,
-    missing: list[int],
-    executor: Executor,
-    lease: Lease,
-    report: Callable[[Progress], None],
-    started: float,
+    run: RunStore, plan: Plan, missing: list[int], executor: Executor, watching: Callable[[list[int]], Watch]
 ) -> float:
     """Have the missing blocks computed; raise what kept some from it once all others are there.
 
     Returns the CPU seconds that the engine took.
     """
-    watch = _Watch(run, plan, missing, lease, report, started)
+    watch = watching(missing)
     watch.look()
     if not missing:
         return 0.0
+    watch.end_if_unwanted()
     executor.prepare(partial(warm, run.root.url, run.identity))
     watch.begin()
-    for phase in range(len(plan.phases)):
-        open_phase(run, plan, phase)
-        todo = sorted(set(missing).intersection(plan.phase_blocks(phase).tolist())) if len(plan.phases) > 1 else missing
-        if todo:
-            watch.note = plan.phases.name(phase)
-            compute_blocks(run, plan, executor, todo, watch)
+    try:
+        for phase in range(len(plan.phases)):
+            open_phase(run, plan, phase)
+            phased = len(plan.phases) > 1
+            todo = sorted(set(missing).intersection(plan.phase_blocks(phase).tolist())) if phased else missing
+            if todo:
+                watch.note = plan.phases.name(phase)
+                compute_blocks(run, plan, executor, todo, watch)
+    finally:
+        with contextlib.suppress(StoreError):  # a store that is down now will say so by itself
+            watch.charge()
     return watch.engine_seconds
-
-
-class _Watch:
-    """Sees every receipt and every second of a drive: reports progress, and ends the drive when it must end."""
-
-    def __init__(
-        self,
-        run: RunStore,
-        plan: Plan,
-        missing: list[int],
-        lease: Lease,
-        report: Callable[[Progress], None],
-        started: float,
-    ) -> None:
-        self.n_computed = 0
-        self.engine_seconds = 0.0
-        self._run, self._plan, self._lease, self._report = run, plan, lease, report
-        self._started = self._began = started
-        self._looked = 0.0
-        self.note = ""
-        there = sorted(set(range(plan.n_blocks)) - set(missing))
-        self._tally = run.tally(Tally(plan), [plan.block(index) for index in there])
-        self._n_reused = self._tally.n_blocks_done
-        self._n_before = self._tally.n_done
-        self._seen: set[int] = set()
-        self._recent: list[tuple[float, int]] = []
-
-    def begin(self) -> None:
-        """Start the clock of the rate: the first block is about to run."""
-        self._began = time.monotonic()
-
-    def say(self, note: str) -> None:
-        """Show a sentence with the progress."""
-        self.note = note
-        self.look()
-
-    def add(self, receipt: Receipt) -> None:
-        """Count a block that is in the store now."""
-        if receipt.block not in self._seen:
-            self._seen.add(receipt.block)
-            self._tally.count(receipt)
-            self.n_computed += 1
-            self.engine_seconds += receipt.engine_seconds
-            self._recent = [*self._recent[-19:], (time.monotonic(), self._tally.n_done)]
-        self.look()
-
-    def poll(self) -> None:
-        """Raise when the drive must end; look at the store at most once a second."""
-        if self._lease.lost.is_set():
-            raise _LeaseLost
-        if time.monotonic() - self._looked < _LOOK_SECONDS:
-            return
-        self._looked = time.monotonic()
-        if self._run.store.exists(CANCEL):
-            raise _Cancelled(self.n_computed)
-        self.look()
-
-    def look(self) -> None:
-        """Report."""
-        tally, plan, now = self._tally, self._plan, time.monotonic()
-        elapsed = now - self._began
-        rate = (tally.n_done - self._n_before) / elapsed if self.n_computed and elapsed > 0 else 0.0
-        recent = None
-        if len(self._recent) > 2:
-            (first, n_first), (last, n_last) = self._recent[0], self._recent[-1]
-            recent = (n_last - n_first) / max(last - first, 1e-3)
-        progress = Progress(
-            identity=plan.identity,
-            n_trials=plan.n_trials,
-            n_done=tally.n_done,
-            n_failed=tally.n_failed,
-            n_blocks=plan.n_blocks,
-            n_blocks_done=tally.n_blocks_done,
-            n_reused=self._n_reused,
-            seconds=now - self._started,
-            rate=rate,
-            eta_seconds=eta(plan.n_trials - tally.n_done, rate, recent),
-            best_trial=tally.best.trial,
-            best_value=tally.best.value,
-            note=self.note,
-        )
-        self._report(progress)
 
 
 def _follow(
@@ -332,7 +289,7 @@ def _follow(
         )
         if not lease.alive:
             return "cancelled" if run.store.exists(CANCEL) else "free"
-        time.sleep(min(_LOOK_SECONDS, lease.ttl_seconds / 3))
+        time.sleep(min(LOOK_SECONDS, lease.ttl_seconds / 3))
 
 
 def _missing(run: RunStore, plan: Plan) -> list[int]:
@@ -353,19 +310,19 @@ def _outcome(plan: Plan, manifest: Manifest, n_computed: int, started: float, fo
     )
 
 
-def _cancelled(run: RunStore, plan: Plan, n_computed: int, started: float, followed: bool) -> Outcome:
+def _ended(run: RunStore, plan: Plan, end: Ended, started: float, followed: bool) -> Outcome:
     tally = run.tally(Tally(plan), [plan.block(index) for index in run.finished() if index < plan.n_blocks])
     return Outcome(
         identity=plan.identity,
         result_digest="",
         n_trials=plan.n_trials,
         n_blocks=plan.n_blocks,
-        n_computed=n_computed,
-        n_reused=tally.n_blocks_done - n_computed,
+        n_computed=end.n_computed,
+        n_reused=tally.n_blocks_done - end.n_computed,
         n_failed=tally.n_failed,
         seconds=time.monotonic() - started,
         followed=followed,
-        state="cancelled",
+        state=end.ending,
     )
 
 

@@ -157,6 +157,10 @@ class RunStore:
         """Write an object unless there is one; the first stands, whatever it says."""
         return self.store.put_new(key, self._sealed(key, data))
 
+    def replace(self, key: str, data: bytes) -> None:
+        """Write or replace an object that only this process writes, or whose bytes say nothing."""
+        self.store.put(key, self._sealed(key, data))
+
     def read_sealed(self, key: str) -> bytes:
         """Return the text of a JSON object, verified, or raise `NotFoundError`."""
         return unseal(self.store.get(key), self._place(key), f"{self.url}/{key}")

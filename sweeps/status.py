@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from sweeps.lease import LeaseState, lease_state
+from sweeps.causes import State, cause
+from sweeps.lease import lease_state
 from sweeps.progress import Tally, eta
 from sweeps.runstore import SHORT, Manifest, RunStore, run_identities
+from sweeps.service.metering import Usage, usage_of_run
 
 if TYPE_CHECKING:
     from datasets.store import Store
     from sweeps.plan import Plan
     from sweeps.trial import Block
 
-State = Literal["waiting", "running", "stalled", "cancelled", "done"]
 _TIMED = 32  # blocks whose times are asked for: each is a request
-_LONGEST_SILENCE = 60.0  # seconds without a block before a driven run counts as stalled; reliability.md, P4
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class RunStatus:
     Attributes
     ----------
     state
-        "waiting": nobody drives it (not started, interrupted, or given up: see `note`). "running": a driver is alive.
-        "stalled": its driver died without a word, or lives but nothing gets done. "cancelled". "done": committed.
+        "waiting": nobody drives it yet, or it was interrupted. "running": a driver is alive. "stalled": its driver
+        died without a word, lives but nothing gets done, or waits for what `trouble` names. "paused", "cancelled":
+        somebody wanted so. "budget spent". "failed": it can't be computed; see `note`. "done": committed.
     n_done, n_failed
         Trials that are in the store, and those of them that failed.
     rate
@@ -44,6 +45,11 @@ class RunStatus:
         Process and host; empty when nobody drives.
     note
         Why it isn't going on, in words; empty when it is.
+    trouble
+        Why it can't go on, by a name: "no runner", "no workers", "all paused", "scheduler down", "store down",
+        "version refused", "poison block"; empty else.
+    usage
+        What it took so far, in all its drives.
     """
 
     identity: str
@@ -61,6 +67,8 @@ class RunStatus:
     driver: str = ""
     note: str = ""
     result_digest: str = ""
+    trouble: str = ""
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def short(self) -> str:
@@ -163,7 +171,9 @@ def run_status(root: Store, identity: str) -> RunStatus:
     counts = _counts(run, plan, done)
     lease = lease_state(run.store)
     rate, recent, silent = _speed(run, done) if lease.alive else (0.0, None, 0.0)
-    state, note = _state(run, lease, silent, bool(done))
+    service = run.store.list("service/")
+    usage = usage_of_run(run, service)
+    state, trouble, note = cause(run, lease, silent, bool(done), usage, service)
     return RunStatus(
         identity=identity,
         state=state,
@@ -175,22 +185,10 @@ def run_status(root: Store, identity: str) -> RunStatus:
         eta_seconds=eta(plan.n_trials - counts["n_done"], rate, recent) if state == "running" else None,
         driver=lease.holder if lease.alive else "",
         note=note,
+        trouble=trouble,
+        usage=usage,
         **counts,
     )
-
-
-def _state(run: RunStore, lease: LeaseState, silent: float, any_done: bool) -> tuple[State, str]:
-    if lease.alive:
-        if silent > _LONGEST_SILENCE:
-            return "stalled", f"no block ended for {silent:.0f} s, though {lease.holder} is alive"
-        return "running", ""
-    if run.store.exists("cancel.json"):
-        return "cancelled", "cancelled; what is finished is kept, and resume goes on from there"
-    if lease.number and not lease.released:
-        return "stalled", f"{lease.holder} died or lost the store {lease.age_seconds:.0f} s ago; resume goes on"
-    if lease.note:
-        return "waiting", lease.note
-    return "waiting", "interrupted; resume goes on" if any_done or lease.number else "nobody has started it yet"
 
 
 def _counts(run: RunStore, plan: Plan, blocks: list[Block]) -> dict[str, Any]:
@@ -218,7 +216,7 @@ def _rate(timed: list[tuple[int, int]]) -> float:
 
 
 def _done(run: RunStore) -> RunStatus:
-    manifest, objective, best_trial, best_value = _committed(run.root.url, run.identity)
+    manifest, objective, best_trial, best_value, usage = _committed(run.root.url, run.identity)
     return RunStatus(
         identity=run.identity,
         state="done",
@@ -231,11 +229,12 @@ def _done(run: RunStore) -> RunStatus:
         best_trial=best_trial,
         best_value=best_value,
         result_digest=manifest.result_digest,
+        usage=usage,
     )
 
 
 @lru_cache(maxsize=512)
-def _committed(root_url: str, identity: str) -> tuple[Manifest, str, int | None, float | None]:
+def _committed(root_url: str, identity: str) -> tuple[Manifest, str, int | None, float | None, Usage]:
     """Return what never changes about a committed run; remembered per process."""
     from datasets.store import open_store
 
@@ -244,7 +243,7 @@ def _committed(root_url: str, identity: str) -> tuple[Manifest, str, int | None,
     assert manifest is not None
     plan = run.plan()
     counts = _counts(run, plan, [plan.block(index) for index in range(plan.n_blocks)])
-    return manifest, plan.spec.objective.metric, counts["best_trial"], counts["best_value"]
+    return manifest, plan.spec.objective.metric, counts["best_trial"], counts["best_value"], usage_of_run(run)
 
 
 @lru_cache(maxsize=4096)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantbot.errors import RunError
-from sweeps.run import CANCEL
 from sweeps.runstore import SHORT, RunStore, to_json
+from sweeps.service.budgets import Budget, write_budget
+from sweeps.service.queue import check_priority, enqueue, remove, ticket_of
+from sweeps.watch import CANCEL, PAUSE
 
 if TYPE_CHECKING:
     from datasets.store import Store
@@ -21,17 +23,37 @@ if TYPE_CHECKING:
 _STARTED: list[subprocess.Popen[bytes]] = []
 
 
-def submit(spec: Spec, root: Store, *, plan: Plan | None = None) -> str:
-    """Write a run into the store and return its identity; nothing is computed.
+def submit(
+    spec: Spec,
+    root: Store,
+    *,
+    plan: Plan | None = None,
+    user: str = "",
+    priority: int = 0,
+    budget: Budget | None = None,
+) -> str:
+    """Write a run and a ticket for it into the store, and return its identity; nothing is computed.
 
     The same spec over the same sources and data is the same run: submitted twice it stands there once, with its first
-    plan, and under both names.
+    plan, and under both names. What is done already gets no ticket. Submitting overrules a cancellation or a pause.
 
     Parameters
     ----------
     plan
         What `make_plan` gave for `spec`, where it was made already.
+    user
+        Who asks, and whose share of the cluster pays; by default the name of this account.
+    priority
+        -100 to 100; the higher goes first.
+    budget
+        What it may cost, in place of the budget that it had; by default it keeps that, and has none at first.
+
+    Raises
+    ------
+    InputError
+        If the priority is none.
     """
+    check_priority(priority)
     if plan is None:
         from sweeps.plan import make_plan
 
@@ -44,9 +66,30 @@ def submit(spec: Spec, root: Store, *, plan: Plan | None = None) -> str:
     if name:
         label = hashlib.sha256(name.encode()).hexdigest()[:16]
         run.put_first(f"labels/{label}.json", to_json({"name": name, "at_ns": now_ns}))
-    # Last, since listings find a run by its request: whoever finds it finds everything.
-    run.put_first("request.json", to_json(_request(plan, name, now_ns)))
+    who = user or _user()
+    # After all that, since listings find a run by its request: whoever finds it finds everything.
+    run.put_first("request.json", to_json(_request(plan, name, now_ns, who)))
+    _ask(run, who, priority, budget)
     return plan.identity
+
+
+def resume(root: Store, identity: str, *, user: str = "", priority: int = 0, budget: Budget | None = None) -> None:
+    """Ask for a run to go on that was paused, cancelled, failed or out of budget; only what is missing is computed.
+
+    Quarantined blocks are tried again.
+
+    Parameters
+    ----------
+    user, priority, budget
+        As in `submit`; the user is by default who submitted it.
+    """
+    check_priority(priority)
+    from sweeps.quarantine import lift
+
+    run = RunStore(root, identity)
+    run.request()
+    lift(run)
+    _ask(run, user, priority, budget)
 
 
 def start_driver(
@@ -62,7 +105,8 @@ def start_driver(
     root = open_store(root_url)
     run = RunStore(root, identity)
     run.request()
-    run.store.delete(CANCEL)
+    for key in (CANCEL, PAUSE):
+        run.store.delete(key)
     _STARTED[:] = [child for child in _STARTED if child.poll() is None]
     log = driver_log(identity)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -89,19 +133,46 @@ def driver_log(identity: str) -> Path:
 
 
 def cancel(root: Store, identity: str) -> None:
-    """Ask whoever drives the run to stop between blocks; finished blocks are kept, and driving it again goes on."""
+    """Ask whoever drives the run to stop between blocks; finished blocks are kept, and `resume` goes on."""
     run = RunStore(root, identity)
     run.request()
-    run.store.put(CANCEL, to_json({"at_ns": root.now_ns()}))
+    # Read before the cancellation stands, so that a ticket which somebody writes after it is never removed.
+    ticket = ticket_of(root, identity)
+    run.replace(CANCEL, to_json({"at_ns": root.now_ns()}))
+    if ticket is not None:
+        remove(root, ticket.keys)
 
 
-def _request(plan: Plan, name: str, now_ns: int) -> dict[str, object]:
+def pause(root: Store, identity: str) -> None:
+    """Ask whoever drives the run to give it back after the blocks in flight; it keeps its place in the queue.
+
+    `resume` goes on. A run that is done stays done.
+    """
+    run = RunStore(root, identity)
+    run.request()
+    run.replace(PAUSE, to_json({"at_ns": root.now_ns()}))
+
+
+def _ask(run: RunStore, user: str, priority: int, budget: Budget | None) -> None:
+    """Want a run to be driven: overrule what keeps it from that, and write its ticket last."""
+    from sweeps.run import is_complete
+
+    if budget is not None:
+        write_budget(run, budget)
+    for key in (CANCEL, PAUSE):
+        run.store.delete(key)
+    manifest = run.manifest()
+    if manifest is None or not is_complete(run, manifest):
+        enqueue(run.root, run.identity, user=user or str(run.request().get("user", "")), priority=priority)
+
+
+def _request(plan: Plan, name: str, now_ns: int, user: str) -> dict[str, object]:
     return {
         "format": 1,
         "identity": plan.identity,
         "name": name,
         "submitted_ns": now_ns,
-        "user": _user(),
+        "user": user,
         "spec": plan.spec_toml,
         "engine": plan.engine,
         "strategy": plan.bundle.reference,

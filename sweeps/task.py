@@ -44,6 +44,8 @@ class Receipt:
         False when the block was there already.
     engine_seconds
         CPU time of the engine alone; 0 when the block was there already.
+    bytes_read
+        What this process read from stores since its last receipt.
     """
 
     block: int
@@ -54,6 +56,7 @@ class Receipt:
     seconds: float
     computed: bool
     engine_seconds: float = 0.0
+    bytes_read: int = 0
 
 
 def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
@@ -67,6 +70,7 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
         If the block is there with other bytes.
     """
     from datasets.store import open_store
+    from datasets.traffic import take_bytes_read
 
     started = time.perf_counter()
     run = RunStore(open_store(root_url), identity)
@@ -91,6 +95,7 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
         time.perf_counter() - started,
         computed,
         spent,
+        take_bytes_read(),
     )
 
 

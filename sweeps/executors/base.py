@@ -12,7 +12,7 @@ from quantbot.errors import RunError
 T = TypeVar("T")
 R = TypeVar("R")
 
-Trouble = Literal["no workers", "all paused", "scheduler down", "version refused"]
+Trouble = Literal["no workers", "all paused", "scheduler down", "version refused", "store down"]
 Cause = Literal["raised", "outage", "killed", "lost", "crashed", "deadline", "oom"]
 POISON: tuple[Cause, ...] = ("crashed", "deadline", "oom")  # what an item did to the process that ran it alone
 

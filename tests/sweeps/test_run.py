@@ -358,7 +358,7 @@ def test_block_that_kills_its_process__is_named_and_the_others_finish(
         drive(root, identity, executor)
     assert RunStore(root, identity).finished() == [0, 1, 3, 4, 5, 6, 7]
     status = run_status(root, identity)
-    assert (status.state, status.n_done) == ("waiting", 14)
+    assert (status.state, status.n_done) == ("failed", 14)
     assert "block 2" in status.note
 
 
