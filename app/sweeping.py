@@ -30,6 +30,7 @@ class Cluster:
     processes: bool = True
     scheduler: str | None = None
     serial: bool = False
+    tls: str | None = None
 
     @property
     def n_workers(self) -> int:
@@ -44,7 +45,7 @@ class Cluster:
 
         if self.serial:
             return executors.serial()
-        return executors.dask_executor(self.n_workers, self.threads, self.processes, self.scheduler)
+        return executors.dask_executor(self.n_workers, self.threads, self.processes, self.scheduler, tls=self.tls)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,10 @@ def runner(
         int | None, typer.Option("--workers", min=1, help="Worker processes of a cluster here; default: one a core.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each worker of a cluster here.")] = 1,
+    tls: Annotated[
+        str | None,
+        typer.Option("--tls", metavar="DIR", help="Certificates to show a tls:// scheduler; `quantbot certs`."),
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="What people see; default: machine and process.")] = "",
     at_once: Annotated[
         int, typer.Option("--at-once", min=1, help="Runs driven at a time, each with a client (or cluster) of its own.")
@@ -66,7 +70,7 @@ def runner(
     from sweeps.service.runner import Runner
 
     root = open_root(store)
-    cluster = Cluster(workers, threads, scheduler=scheduler)
+    cluster = Cluster(workers, threads, scheduler=scheduler, tls=tls)
     found = Runner(
         root,
         cluster.executor,
