@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from app import terminal
-from app.commands import backtest, certs, data, doctor, ingest, luck, nodes, report, runner, serve, strategies, sweep
+from app.commands import backtest, certs, data, doctor, ingest, luck, nodes, report, runner, serve, store, strategies, sweep
 from app.commands.options import examples
 from app.doctor import require_own_datasets
 from app.terminal import EXIT_CODES, ExitCode, Interrupted, exit_code, print_error
@@ -46,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _group in (ingest.app, data.app, strategies.app, sweep.app):
+for _group in (ingest.app, data.app, strategies.app, sweep.app, store.app):
     app.add_typer(_group)
 for _module in (backtest, luck, report, runner, nodes, serve, doctor, certs):
     _module.register(app)

@@ -11,7 +11,8 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from quantbot.errors import CorruptError, NotFoundError
 FORMAT = 1  # of a manifest; what says none has this one
 SEGMENT_BYTES = 256 * 1024
 _CACHE_BYTES = 64 * 1024**2
+_READERS = 4  # objects that a check reads at a time, of up to some 32 MiB
 
 
 @dataclass(frozen=True)
@@ -133,18 +135,34 @@ class VerifiedObjects:
             return parts[0][offset : offset + stop - start]
         return b"".join(parts)[offset : offset + stop - start]
 
-    def damage(self) -> list[str]:
-        """Read every object and say what is wrong, one line an object."""
+    def damage(self, on_object: Callable[[str], None] | None = None) -> list[str]:
+        """Read every object and say what is wrong, one line an object, some read ahead.
+
+        Parameters
+        ----------
+        on_object
+            Called with the key of each object that was read.
+        """
         found = []
-        for key in sorted(self.objects):
-            try:
-                expected = self.objects[key]
-                parts = self._read(key, expected, 0, len(expected.segments))
-                if _sha256(b"".join(parts)) != expected.sha256:
-                    raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {_sha256(b''.join(parts))}")
-            except CorruptError as error:
-                found.append(str(error))
+        keys = sorted(self.objects)
+        with ThreadPoolExecutor(_READERS, "verify") as pool:
+            for key, problem in zip(keys, pool.map(self.problem, keys), strict=True):
+                if on_object is not None:
+                    on_object(key)
+                if problem:
+                    found.append(problem)
         return found
+
+    def problem(self, key: str) -> str:
+        """Read one object and say what is wrong with it; empty when it is whole."""
+        try:
+            expected = self._expected(key)
+            data = b"".join(self._read(key, expected, 0, len(expected.segments)))
+            if expected.segments != (expected.sha256,) and _sha256(data) != expected.sha256:
+                raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {_sha256(data)}")
+        except CorruptError as error:
+            return str(error)
+        return ""
 
     def _expected(self, key: str) -> StoredObject:
         if key not in self.objects:

@@ -76,6 +76,14 @@ class Store(Protocol):
         """Return the store's clock: what `modified_ns` of an object written now would be."""
         ...
 
+    def temporaries(self, before_ns: int) -> Keys:
+        """Return the names of half-written objects that were last touched before a moment of the store's clock."""
+        ...
+
+    def discard_temporary(self, name: str) -> None:
+        """Remove a half-written object; one that isn't there is no error."""
+        ...
+
     def child(self, prefix: str) -> Store:
         """Return the store whose keys are this one's under the folder `prefix`."""
         ...

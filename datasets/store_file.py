@@ -125,6 +125,25 @@ class FileStore:
         with self._temporary("the clock", b"") as temporary, self._errors("read", "the clock"):
             return os.stat(temporary).st_mtime_ns
 
+    def temporaries(self, before_ns: int) -> Keys:
+        """Return the names of half-written files that were last touched before a moment of the file system's clock."""
+        found: Keys = []
+        with (
+            contextlib.suppress(NotFoundError),
+            self._errors("list", TEMPORARY),
+            os.scandir(self._temporaries) as files,
+        ):
+            for file in files:
+                with contextlib.suppress(FileNotFoundError):
+                    if file.stat().st_mtime_ns < before_ns:
+                        found.append(file.name)
+        return sorted(found)
+
+    def discard_temporary(self, name: str) -> None:
+        """Remove a half-written file; one that isn't there is no error."""
+        with self._errors("delete", check_key(name)), contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._temporaries, name))
+
     def child(self, prefix: str) -> FileStore:
         """Return the store in the folder `prefix` of this one."""
         below = prefix.strip("/")

@@ -123,6 +123,13 @@ class S3Store:
             raise StoreError(f"the server behind {self.url} sends no Date header, so its clock can't be read")
         return int(parsedate_to_datetime(date).timestamp()) * 1_000_000_000
 
+    def temporaries(self, before_ns: int) -> Keys:
+        """Return nothing: an object is put in one request, which leaves nothing half written."""
+        return []
+
+    def discard_temporary(self, name: str) -> None:
+        """Do nothing: there are none."""
+
     def child(self, prefix: str) -> S3Store:
         """Return the store under the folder `prefix` of this one."""
         below = prefix.strip("/")

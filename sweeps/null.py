@@ -123,7 +123,7 @@ def run_null(
             if found.failure is not None:
                 raise error_of(found.failure)
             tell(count)
-    bests = [json.loads(store.store.get(f"{folder}/{index:06d}.json"))["best"] for index in range(n)]
+    bests = [json.loads(store.read_sealed(f"{folder}/{index:06d}.json"))["best"] for index in range(n)]
     store.put_first(f"{folder}/all-{n:06d}.json", to_json({"method": method, "mean_block": block, "bests": bests}))
     return _judged(run, method, block, bests)
 
@@ -136,14 +136,14 @@ def read_null(run: Run, method: Method | None = None) -> NullTest:
     NotFoundError
         If none was run.
     """
-    store = RunStore(run.root, run.identity).store
-    keys = [key for key in store.list("null/") if "/all-" in key]
+    store = RunStore(run.root, run.identity)
+    keys = [key for key in store.store.list("null/") if "/all-" in key]
     ending = f"-{len(_points(run.root.url, run.identity))}" if keys else ""
     keys = [key for key in keys if key.split("/")[1].endswith(ending)]
     keys = [key for key in keys if method is None or key.startswith(f"null/{method}-")]
     if not keys:
         raise NotFoundError(f"no noise test of run {run.short} was run; `quantbot sweep null {run.short}` runs one")
-    said = json.loads(store.get(max(keys, key=lambda key: (key[-11:], key))))
+    said = json.loads(store.read_sealed(max(keys, key=lambda key: (key[-11:], key))))
     return _judged(run, said["method"], said["mean_block"], said["bests"])
 
 

@@ -364,6 +364,12 @@ class RunStore:
         return manifest
 
 
+def forget() -> None:
+    """Forget what this process remembers of objects that never change: after a repair they did."""
+    _planned.cache_clear()
+    _header.cache_clear()
+
+
 def run_identities(root: Store) -> list[str]:
     """Return the identities of all submitted runs, sorted."""
     names = [name for name in root.folders(f"{RUNS}/") if _IDENTITY.fullmatch(name)]
