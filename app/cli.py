@@ -14,7 +14,21 @@ from typing import Annotated, Any
 import typer
 
 from app import terminal
-from app.commands import backtest, certs, data, doctor, ingest, luck, nodes, report, runner, serve, store, strategies, sweep
+from app.commands import (
+    backtest,
+    certs,
+    data,
+    doctor,
+    ingest,
+    luck,
+    nodes,
+    report,
+    runner,
+    serve,
+    store,
+    strategies,
+    sweep,
+)
 from app.commands.options import examples
 from app.doctor import require_own_datasets
 from app.terminal import EXIT_CODES, ExitCode, Interrupted, exit_code, print_error

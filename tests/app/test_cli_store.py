@@ -9,23 +9,48 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app import terminal
 from app.cli import main
+from datasets.bars import BarColumns, BarsMeta, write_bars
 from datasets.store import Store, open_store
+from sweeps.executors import serial
+from sweeps.plan import make_plan
+from sweeps.run import drive
 from sweeps.runstore import forget
+from sweeps.spec import parse_spec
+from sweeps.submission import submit
+
+SPEC = {
+    "version": 1,
+    "run": {"name": "none"},
+    "data": {"dataset": "test/pair"},
+    "strategy": {"name": "sma_cross"},
+    "parameters": {"fast": {"values": [3, 5]}, "slow": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a store with one dataset and one finished run."""
+    folder = tmp_path_factory.mktemp("original")
+    root = open_store(folder)
+    close = 100 + np.sin(np.arange(200.0))
+    stamps = (10_000 + np.arange(200)) * 86_400 * 10**9
+    columns = {"AAA": BarColumns(stamps, close, close + 1, close - 1, close, np.full(200, 1e5))}
+    write_bars(root, "test/pair", columns, BarsMeta("A wave", "tests", "1d", 252.0, synthetic=True), {})
+    spec = parse_spec(SPEC)
+    identity = submit(spec, root, plan=make_plan(spec, root, probe=False))
+    with serial() as executor:
+        drive(root, identity, executor)
+    return folder
 
 
 @pytest.fixture
-def root(stored: tuple[str, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Return a store of one dataset and one finished run."""
-    identity = stored[1]["none"]
-    for part in ("datasets", f"runs/{identity}", "ledger"):
-        shutil.copytree(Path(stored[0]) / part, tmp_path / "store" / part)
-    for key in open_store(tmp_path / "store").list("ledger/"):
-        if identity not in key:
-            open_store(tmp_path / "store").delete(key)
+def root(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    shutil.copytree(original, tmp_path / "store")
     monkeypatch.setenv("QUANTBOT_STORE", str(tmp_path / "store"))
     yield open_store(tmp_path / "store")
     terminal.flags = terminal.Flags()
