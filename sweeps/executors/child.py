@@ -61,14 +61,24 @@ def main(control_fd: int) -> None:
 
 
 def _preload() -> None:
-    """Import what a block needs: a child then finds it there."""
-    import numba  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
+    """Do once what every child would begin with: import, read the environment, get ready to load compiled kernels.
 
+    Nothing here may start a thread.
+    """
+    import numpy as np
+
+    import datasets.arrays
     import datasets.bars
     import datasets.store_file  # noqa: F401
     import sweeps.feeds
     import sweeps.plan
-    import sweeps.task  # noqa: F401
+    import sweeps.task
+    from quantbot.strategies.indicators import Compiled
+    from quantbot.strategies.loader import load_strategy
+
+    load_strategy("sma_cross")
+    Compiled("mean", 1)(np.arange(8.0), 3)
+    sweeps.task.environment()
 
 
 def _fork(control: socket.socket, pipe: tuple[int, int], descriptors: list[int], ends: dict[int, int]) -> None:
