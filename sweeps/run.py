@@ -21,6 +21,7 @@ from sweeps.blocks import compute_blocks
 from sweeps.executors.base import ClusterError, Executor
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
+from sweeps.quarantine import lift
 from sweeps.runstore import SHORT, Manifest, RunStore
 from sweeps.service.metering import Account, Meter
 from sweeps.service.queue import remove, ticket_of
@@ -93,7 +94,7 @@ def drive(
     wait
         Whether to follow another driver; without, `DrivenError` says who drives.
     resume
-        Whether to overrule a cancellation or a pause from before this call.
+        Whether to overrule a cancellation or a pause from before this call, and to try quarantined blocks again.
     stop
         Asked about once a second; a word ends the drive once the blocks in flight have ended.
     grace_seconds
@@ -120,6 +121,7 @@ def drive(
     if resume:
         for key in (CANCEL, PAUSE):
             run.store.delete(key)
+        lift(run)
     followed = False
     report = on_progress or (lambda _: None)
     with _terminable():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantbot.errors import RunError
+from sweeps.quarantine import lift
 from sweeps.runstore import SHORT, RunStore, to_json
 from sweeps.service.budgets import Budget, write_budget
 from sweeps.service.queue import check_priority, enqueue, remove, ticket_of
@@ -84,8 +85,6 @@ def resume(root: Store, identity: str, *, user: str = "", priority: int = 0, bud
         As in `submit`; the user is by default who submitted it.
     """
     check_priority(priority)
-    from sweeps.quarantine import lift
-
     run = RunStore(root, identity)
     run.request()
     lift(run)
@@ -107,6 +106,7 @@ def start_driver(
     run.request()
     for key in (CANCEL, PAUSE):
         run.store.delete(key)
+    lift(run)
     _STARTED[:] = [child for child in _STARTED if child.poll() is None]
     log = driver_log(identity)
     log.parent.mkdir(parents=True, exist_ok=True)

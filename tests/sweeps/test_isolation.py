@@ -15,7 +15,7 @@ from datasets.store import Store
 from sweeps.executors import Isolation, Limits, dask_executor, serial
 from sweeps.executors.base import Failure
 from sweeps.executors.isolation import Children
-from sweeps.quarantine import QuarantineError, quarantined
+from sweeps.quarantine import QuarantineError, lift, quarantined
 from sweeps.run import drive
 from sweeps.runstore import RunStore
 
@@ -206,6 +206,8 @@ def test_poison__is_quarantined_and_the_others_finish_on_the_same_workers(
     with pytest.raises(QuarantineError):  # it does not run again by itself
         drive(root, identity, two_workers, resume=False)
     assert quarantined(run) == found
+    assert lift(run) == sorted(found)
+    assert quarantined(run) == {}
 
 
 def test_isolation__changes_no_bit(
