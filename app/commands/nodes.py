@@ -54,16 +54,29 @@ def worker(
     host: Host = "127.0.0.1",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Blocks at a time.")] = 1,
     memory: Annotated[
-        str, typer.Option("--memory", help="Where it is ended and begun anew: 4GiB, 0.5 (a half) …")
+        str, typer.Option("--memory", help="Where it ends, to be begun anew: 4GiB, 0.5 (a half) …")
     ] = "auto",
     tls: Tls = None,
     directory: Annotated[Path | None, typer.Option("--directory", help="Where its own files go.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="What people see; default: its address.")] = None,
+    drain: Annotated[
+        float, typer.Option("--drain", min=0, help="Seconds that its blocks may take after SIGTERM.")
+    ] = 30.0,
 ) -> None:
     """Be a worker of a cluster: it computes blocks and puts them into the store.
 
-    It ends when the scheduler is gone: have it started again, always.
+    On SIGTERM it takes no more blocks, ends those that it is at, and leaves with exit code 0. While its scheduler is
+    gone it waits for it. Have it started again, always: what takes all its memory takes it along.
     """
     from sweeps.executors.nodes import serve_worker
 
-    serve_worker(scheduler, host=host, threads=threads, memory=memory, tls=tls, directory=directory, name=name)
+    serve_worker(
+        scheduler,
+        host=host,
+        threads=threads,
+        memory=memory,
+        tls=tls,
+        directory=directory,
+        name=name,
+        drain_seconds=drain,
+    )

@@ -2,6 +2,9 @@
 
 Dask's own commands listen on every address, in the clear, with pages that answer anybody. Here nothing but loopback is
 listened on without certificates, and of the pages only ``/health`` is left, on loopback.
+
+Nor do they know when a block is in the store: a worker of theirs that is asked to end leaves in the middle of its
+blocks, and one whose scheduler died leaves for ever. Ours ends its blocks first, and waits for a scheduler.
 """
 
 from __future__ import annotations
@@ -9,21 +12,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import random
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from quantbot.errors import InputError, RunError
+from quantbot.errors import InputError
+from sweeps.executors.child import resident
 from sweeps.executors.cluster import LOOPBACK, SETTINGS
 
 NODE_SETTINGS = SETTINGS | {
     "distributed.scheduler.http.routes": ["distributed.http.health"],
     "distributed.worker.http.routes": ["distributed.http.health"],
-    "distributed.nanny.environ.OMP_NUM_THREADS": 1,
 }
-_START_SECONDS = 60.0
+DRAIN_SECONDS = 30.0  # for the blocks that a worker is at when it is asked to end
+_COLLECT_SECONDS = 2.0  # for the driver to get the receipts
+_LOOK_SECONDS = 0.1
+_FULL = 0.95  # of its memory
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_log = logging.getLogger("quantbot.cluster")
 
 
 def serve_scheduler(host: str, port: int, tls: str | Path | None = None, *, health_port: int = 0) -> None:
@@ -45,15 +55,17 @@ def serve_scheduler(host: str, port: int, tls: str | Path | None = None, *, heal
     """
     refuse_open_listener(host, tls)
 
-    async def start() -> Any:
+    async def serve(told: asyncio.Event) -> None:
         from distributed import Scheduler
 
-        return await Scheduler(
+        scheduler = Scheduler(
             host=host, port=port, protocol=_protocol(tls), security=_security(tls), dashboard=False,
             dashboard_address=f"{LOOPBACK[0]}:{health_port}",
         )  # fmt: skip
+        async with scheduler:
+            await _first(told.wait(), scheduler.finished())
 
-    _run(start)
+    _run(serve)
 
 
 def serve_worker(
@@ -65,10 +77,12 @@ def serve_worker(
     tls: str | Path | None = None,
     directory: str | Path | None = None,
     name: str | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> None:
-    """Run a worker, in a process that a nanny watches, until SIGTERM or SIGINT; returns when the scheduler is gone.
+    """Run a worker until SIGTERM or SIGINT: it takes no more blocks then, ends those that it is at, and leaves.
 
-    Whoever starts it starts it again, always: a worker that lost its scheduler never comes back by itself.
+    While its scheduler is gone it waits for it, and joins again. A second signal ends it at once. Whoever starts it
+    starts it again, always: a block of the shipped code that crashes, or takes all memory, takes the worker with it.
 
     Parameters
     ----------
@@ -76,39 +90,98 @@ def serve_worker(
         ``tls://host:port``, or ``tcp://`` on loopback.
     host
         The address that other peers reach it by.
+    threads
+        Blocks at a time.
     memory
-        Where the nanny ends it: bytes, or a string like "4 GiB"; "auto" is its share of the machine.
+        At 95 % of it the worker ends: bytes, or a string like "4 GiB"; "auto" is its share of the machine.
     tls
         As of `serve_scheduler`.
+    drain_seconds
+        How long its blocks may take to end.
 
     Raises
     ------
     InputError
         As of `serve_scheduler`.
-    RunError
-        If no scheduler answers.
     """
     refuse_open_listener(host, tls)
     if urlsplit(scheduler).scheme != _protocol(tls):
         raise InputError(f"with certificates a scheduler is tls://host:port, without tcp://host:port; was {scheduler}")
+    for variable in _THREADS:  # slots are the parallelism; numpy is imported later than this
+        os.environ.setdefault(variable, "1")
+    security = _security(tls)
 
-    async def start() -> Any:
-        import dask
-        from distributed import Nanny
+    async def serve(told: asyncio.Event) -> None:
+        made = _slot_worker()
+        while not told.is_set():
+            worker = made(
+                scheduler, nthreads=threads, memory_limit=memory, host=host, protocol=_protocol(tls),
+                security=security, local_directory=None if directory is None else str(directory), name=name,
+                dashboard=False, dashboard_address=f"{LOOPBACK[0]}:0",
+            )  # fmt: skip
+            joining = asyncio.ensure_future(worker.start())
+            await _first(joining, told.wait())
+            joined = joining.done() and joining.exception() is None
+            if joined:
+                watching = asyncio.ensure_future(_end_when_full(worker.memory_manager.memory_limit))
+                await _first(worker.finished(), told.wait())
+                watching.cancel()
+            if told.is_set():
+                await _drain(worker, drain_seconds)
+                return
+            _log.warning("left %s (%s); joins again", scheduler, worker.why if joined else joining.exception())
+            # Not all at once: a scheduler that comes back is busy enough.
+            await _first(told.wait(), asyncio.sleep(random.uniform(0.2, 1.5)))
 
-        nanny = Nanny(
-            scheduler, nthreads=threads, memory_limit=memory, host=host, protocol=_protocol(tls),
-            security=_security(tls), local_directory=None if directory is None else str(directory), name=name,
-            dashboard=False, dashboard_address=f"{LOOPBACK[0]}:0", death_timeout=_START_SECONDS,
-            config=dask.config.config,
-        )  # fmt: skip
-        try:
-            return await asyncio.wait_for(nanny, _START_SECONDS)
-        except (OSError, TimeoutError) as error:
-            await nanny.close()
-            raise RunError(f"no scheduler answers at {scheduler}: {error}") from error
+    try:
+        _run(serve)
+    finally:
+        from sweeps.executors.isolation import CHILDREN
 
-    _run(start)
+        CHILDREN.close()
+
+
+def _slot_worker() -> Any:
+    from distributed import Worker
+
+    class SlotWorker(Worker):  # type: ignore[misc]  # distributed's types are skipped
+        """A worker that remembers why it closed, and does not wait for what it computes in vain."""
+
+        why = ""
+
+        async def close(self, *args: Any, **options: Any) -> Any:
+            """Close; see `distributed.Worker.close`."""
+            self.why = str(options.get("reason", ""))
+            # What runs puts its block into the store in any case.
+            return await super().close(*args, **options | {"executor_wait": False})
+
+    return SlotWorker
+
+
+async def _end_when_full(limit: int | None) -> None:
+    """End this process before the kernel ends another one in its place."""
+    while limit:
+        if (held := resident(os.getpid())) > _FULL * limit:
+            _log.critical("ended: it held %d MB of the %d MB that it may", held / 1e6, limit / 1e6)
+            os._exit(1)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _drain(worker: Any, seconds: float) -> None:
+    """Take no more tasks, end those that run, let their receipts be collected, leave."""
+    from distributed import Status
+
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    if worker.status == Status.running:
+        worker.status = Status.paused  # which tells the scheduler
+        while worker.state.executing and loop.time() < end:
+            await asyncio.sleep(_LOOK_SECONDS)
+        end = min(end, loop.time() + _COLLECT_SECONDS)
+        while worker.data and loop.time() < end:
+            await asyncio.sleep(_LOOK_SECONDS)
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(worker.close(reason="drained", nanny=False), 5)
 
 
 def refuse_open_listener(host: str, tls: str | Path | None) -> None:
@@ -135,33 +208,33 @@ def _security(tls: str | Path | None) -> Any:
     return None if tls is None else security_of(tls)
 
 
-def _run(start: Any) -> None:
+def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run a node under our settings until a signal sets its event; the second signal ends the process."""
     import dask
     import distributed  # noqa: F401  # brings the defaults that our settings replace
 
+    async def main() -> None:
+        told, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def tell(number: signal.Signals) -> None:
+            told.set()
+            loop.remove_signal_handler(number)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, tell, number)
+        await serve(told)
+
     logging.getLogger("distributed.http.proxy").setLevel(logging.WARNING)
     with dask.config.set(NODE_SETTINGS):
-        asyncio.run(_until_told(start()))
+        asyncio.run(main())
 
 
-async def _until_told(start: Coroutine[Any, Any, Any]) -> None:
-    """Run a node until it ends or a signal comes."""
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    starting = asyncio.ensure_future(start)
-    waiting = asyncio.ensure_future(told.wait())
-    await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await starting
-        return
-    node = starting.result()
-    finished = asyncio.ensure_future(node.finished())
-    await asyncio.wait({finished, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if not finished.done():
-        finished.cancel()
-        await node.close()
+async def _first(*waited: Any) -> None:
+    """Wait for the first of several to end; futures go on, coroutines are given up."""
+    tasks = [asyncio.ensure_future(one) for one in waited]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task, one in zip(tasks, waited, strict=True):
+            if task is not one:
+                task.cancel()
