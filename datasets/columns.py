@@ -95,7 +95,7 @@ class BarColumns:
     def digest(self) -> str:
         """Return the SHA-256 of the content: the columns' names, their length and their little-endian bytes."""
         digest = hashlib.sha256(f"{','.join(self.names)}\0{len(self)}\0".encode())
-        digest.update(self.ts_end_ns.astype("<i8", copy=False).tobytes())
+        digest.update(self.ts_end_ns.astype("<i8", copy=False).data)
         for _, values in self.items():
             digest.update(values.astype("<f8", copy=False).data)
         return digest.hexdigest()

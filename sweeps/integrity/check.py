@@ -127,10 +127,14 @@ class _Check:
             return
         self._n_objects += 1 + len(objects.objects)
         self._n_bytes += sum(each.size for each in objects.objects.values())
+        whole = True
         for key in sorted(objects.objects):
             problem = objects.problem(key)
             if problem:
                 self._found(f"{version.shelf.prefix}{version.folder}/{key}", problem, "ingest", version.label)
+                whole = False
+        for problem in version.other_content() if whole else ():
+            self._found(version.manifest_key, problem, "ingest", version.label)
 
     # -- runs -----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from datasets import references
+from datasets.bars import read_bars
 from datasets.catalog import Catalog
 from datasets.manifest import Manifest, VerifiedObjects
 from datasets.scenarios import read_scenarios
@@ -83,6 +84,12 @@ class StoredVersion:
         """The objects, verified as they are read."""
         label = f"dataset {self.name}@{self.version[:12]}"
         return VerifiedObjects(self.shelf.root.child(self.folder), self.manifest.objects, label)
+
+    def other_content(self) -> list[str]:
+        """Return what decodes to something else than the version was made of, though its objects are whole."""
+        if self.manifest.head["kind"] != "bars":
+            return []
+        return read_bars(self.shelf.root, self.name, self.version, self.manifest).other_content()
 
     @property
     def keys(self) -> list[str]:

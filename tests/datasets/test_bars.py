@@ -361,8 +361,8 @@ def test_damage__that_a_manifest_blesses_is_found_by_the_content(tmp_path, dense
     root.put(f"{folder}/{low}", first)
     objects[high], objects[low] = objects[low], objects[high]
     root.put(f"{folder}/manifest.json", manifest.Manifest(dataset.manifest.head, objects).to_bytes())
-    with pytest.raises(CorruptError, match="decodes to other bars"):
-        damaged_then_read(root, dataset)
+    (said,) = [line for line in read_version(root, NAME, dataset.version).damage() if " A " in line]
+    assert "decodes to other bars" in said or "impossible bars" in said
 
 
 def test_lazy_table__is_verified_too(tmp_path, dense):
