@@ -24,6 +24,7 @@ from app.commands import (
     nodes,
     report,
     runner,
+    schedule,
     serve,
     store,
     strategies,
@@ -60,7 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _group in (ingest.app, data.app, strategies.app, sweep.app, store.app):
+for _group in (ingest.app, data.app, strategies.app, sweep.app, schedule.app, store.app):
     app.add_typer(_group)
 for _module in (backtest, luck, report, runner, nodes, serve, doctor, certs):
     _module.register(app)

@@ -60,15 +60,20 @@ figure { margin: 0; break-inside: avoid; }
 """
 
 
-def sheet(title: str, sections: Sequence[str]) -> str:
-    """Return the whole file, made of parts that are HTML already; no part of it is fetched from anywhere."""
+def sheet(title: str, sections: Sequence[str], *, charts: bool = True) -> str:
+    """Return the whole file, made of parts that are HTML already; no part of it is fetched from anywhere.
+
+    Parameters
+    ----------
+    charts
+        Whether a part is a `chart`; without, the file needs no script at all.
+    """
+    script = f"<script>{get_plotlyjs()}</script>" if charts else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body>\n"
-        + "\n".join([*sections, f"<footer>{FOOTER}</footer>"])
-        + "\n</body></html>\n"
+        f"{script}</head><body>\n" + "\n".join([*sections, f"<footer>{FOOTER}</footer>"]) + "\n</body></html>\n"
     )
 
 

@@ -249,7 +249,7 @@ class Reading:
 
     def _note(self, error: ValidationError, place: str, model: type[Section] | None) -> None:
         details = error.errors(include_url=False)
-        self.problems += [_problem(detail, place, model) for detail in details[:MAX_PROBLEMS]]
+        self.problems += [problem_text(detail, place, model) for detail in details[:MAX_PROBLEMS]]
         if len(details) > MAX_PROBLEMS:
             self.problems.append(f"{place}: ... and {len(details) - MAX_PROBLEMS:,} more problems")
 
@@ -262,8 +262,8 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _problem(detail: ErrorDetails, place: str, model: type[Section] | None) -> str:
-    """Return one problem as ``data.assets[0]: what was needed; found this``."""
+def problem_text(detail: ErrorDetails, place: str, model: type[Section] | None) -> str:
+    """Say one problem as ``data.assets[0]: what was needed; found this``."""
     fields = list(model.model_fields) if model else []
     for part in detail["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part[:80]}"

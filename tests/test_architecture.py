@@ -25,9 +25,10 @@ HOMES = {
     "streamlit": ("app/streamlit_app.py", "app/reads*.py", "app/views/*.py"),
     "plotly": ("app/figures/*.py", "app/sheet.py"),
     "typer": ("app/cli.py", "app/commands/*.py"),
-    "pydantic": ("sweeps/spec.py", "sweeps/sections.py", "sweeps/reading.py"),
+    "pydantic": ("sweeps/spec.py", "sweeps/sections.py", "sweeps/reading.py", "sweeps/schedule/sections.py", "sweeps/schedule/document.py"),
     "sqlalchemy": ("datasets/ingest/sql.py",),
     "exchange_calendars": ("datasets/calendars.py",),
+    "cronsim": ("sweeps/schedule/rules.py",),
     "arch": (
         "datasets/demo.py",
         "quantbot/risk/blocks.py",
