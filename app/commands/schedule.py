@@ -166,14 +166,17 @@ def run(
                 "made": [_job(job) for job in done.made],
                 "finished": [_job(job) | {"outcome": outcome} for job, outcome in done.finished],
                 "waiting": [_job(job) | {"for": waits} for job, waits in done.waiting],
+                "troubles": done.troubles,
             }
         )
     else:
         for line in [*lines_of(done), *(f"{job.schedule}: {job.key} waits: {waits}" for job, waits in done.waiting)]:
             terminal.say(line)
-        if not (done.made or done.finished or done.waiting):
+        if not (done.made or done.finished or done.waiting or done.troubles):
             terminal.say("nothing is due")
-    if any(outcome != "ok" for _, outcome in done.finished):
+    for trouble in done.troubles:
+        terminal.note(f"error: {trouble}")
+    if done.troubles or any(outcome != "ok" for _, outcome in done.finished):
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 

@@ -16,17 +16,19 @@
     reports/<name>/<due>.html           the morning report for people
 
 Everything of a job is put-if-absent and derived from what was put before, so that whoever takes it up goes on where
-the last one was killed.
+the last one was killed; and sealed (`datasets.seals`), so that what was changed or put elsewhere is an error.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from datasets.seals import seal, unseal
 from quantbot.errors import CorruptError, InputError, NotFoundError
 from sweeps.lease import lease_state
 from sweeps.runstore import to_json
@@ -76,7 +78,7 @@ class Job:
     @property
     def store(self) -> Store:
         """The job's own objects."""
-        return self.root.child(f"{SCHEDULES}/{self.schedule}/jobs/{self.key}")
+        return self.root.child(self._folder)
 
     @property
     def report_key(self) -> str:
@@ -85,16 +87,20 @@ class Job:
 
     def read(self, key: str) -> dict[str, Any] | None:
         """Return one of its objects, None where there is none."""
-        return read_json(self.store, key)
+        return read_json(self.root, f"{self._folder}/{key}")
 
-    def put_first(self, key: str, document: dict[str, Any]) -> dict[str, Any]:
+    def put_first(self, key: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Write an object unless there is one; return what stands there then."""
-        data = to_json(document)
-        if self.store.put_new(key, data):
-            found: dict[str, Any] = json.loads(data)
-            return found
+        place = f"{self._folder}/{key}"
+        self.root.put_new(place, seal(to_json(document), place))
         stands = self.read(key)
-        return document if stands is None else stands
+        if stands is None:
+            raise CorruptError(f"{self.root.url}/{place} was written, and is not there")
+        return stands
+
+    @property
+    def _folder(self) -> str:
+        return f"{SCHEDULES}/{self.schedule}/jobs/{self.key}"
 
     @property
     def state(self) -> JobState:
@@ -143,7 +149,7 @@ class Shelf:
 
         Killed between the job and its mark that it is open, the next look marks it (`mark`): it is the newest then.
         """
-        made = self.store.put_new(f"jobs/{due_key(due_ns)}/job.json", to_json(document))
+        made = self._put_new(f"jobs/{due_key(due_ns)}/job.json", document)
         self.mark(self.job(due_ns))
         return made
 
@@ -158,9 +164,8 @@ class Shelf:
 
     def since_ns(self, now_ns: int) -> int:
         """Return from when on times count: when the first scheduler saw it, or when it was resumed."""
-        self.store.put_new("since.json", to_json({"since_ns": now_ns}))
-        found = read_json(self.store, "since.json") or {}
-        return int(found.get("since_ns", now_ns))
+        self._put_new("since.json", {"since_ns": now_ns})
+        return int((self.read("since.json") or {}).get("since_ns", now_ns))
 
     @property
     def paused(self) -> bool:
@@ -169,12 +174,33 @@ class Shelf:
 
     def pause(self, who: str, now_ns: int) -> None:
         """Let nothing fall due; open jobs are finished."""
-        self.store.put("paused.json", to_json({"who": who, "at_ns": now_ns}))
+        self._put("paused.json", {"who": who, "at_ns": now_ns})
 
     def resume(self, now_ns: int) -> None:
         """Let it fall due again, from now on: what was due meanwhile is nobody's."""
-        self.store.put("since.json", to_json({"since_ns": now_ns}))
+        self._put("since.json", {"since_ns": now_ns})
         self.store.delete("paused.json")
+
+    def show(self, document: Mapping[str, Any]) -> None:
+        """Let pages and other machines see what a scheduler has read, if it is another than before."""
+        try:
+            if self.read("schedule.json") == json.loads(to_json(document)):
+                return
+        except CorruptError:  # shown for people alone: the next look mends it
+            pass
+        self._put("schedule.json", document)
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return one of its objects, verified, None where there is none."""
+        return read_json(self.root, f"{SCHEDULES}/{self.name}/{key}")
+
+    def _put(self, key: str, document: Mapping[str, Any]) -> None:
+        place = f"{SCHEDULES}/{self.name}/{key}"
+        self.root.put(place, seal(to_json(document), place))
+
+    def _put_new(self, key: str, document: Mapping[str, Any]) -> bool:
+        place = f"{SCHEDULES}/{self.name}/{key}"
+        return self.root.put_new(place, seal(to_json(document), place))
 
 
 def schedule_names(root: Store) -> list[str]:
@@ -182,14 +208,15 @@ def schedule_names(root: Store) -> list[str]:
     return [name for name in root.folders(f"{SCHEDULES}/") if _NAME.fullmatch(name)]
 
 
-def read_json(store: Store, key: str) -> dict[str, Any] | None:
-    """Return a small object as a mapping, None where there is none."""
+def read_json(root: Store, key: str) -> dict[str, Any] | None:
+    """Return a sealed object as a mapping, verified, None where there is none."""
+    where = f"{root.url}/{key}"
     try:
-        document = json.loads(store.get(key))
+        document = json.loads(unseal(root.get(key), key, where))
     except NotFoundError:
         return None
     except ValueError as error:
-        raise CorruptError(f"{store.url}/{key} is no JSON: {error}") from error
+        raise CorruptError(f"{where} is no JSON: {error}") from error
     if not isinstance(document, dict):
-        raise CorruptError(f"{store.url}/{key} must be a JSON object")
+        raise CorruptError(f"{where} must be a JSON object")
     return document

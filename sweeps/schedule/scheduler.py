@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from quantbot.errors import NotFoundError, QuantBotError, StoreError
-from sweeps.runstore import to_json
+from quantbot.errors import QuantBotError, StoreError
 from sweeps.schedule.document import Schedule
 from sweeps.schedule.jobs import Job, Shelf
 from sweeps.schedule.rules import between, iso
@@ -37,11 +36,14 @@ class Ticked:
         Jobs that came to their end, with their outcomes.
     waiting
         Open jobs, and what each waits for.
+    troubles
+        Schedules that could not be looked after, and why.
     """
 
     made: tuple[Job, ...]
     finished: tuple[tuple[Job, str], ...]
     waiting: tuple[tuple[Job, str], ...]
+    troubles: tuple[str, ...] = ()
 
 
 def tick(root: Store, schedules: Iterable[Schedule], hands: Hands) -> Ticked:
@@ -57,18 +59,33 @@ def tick(root: Store, schedules: Iterable[Schedule], hands: Hands) -> Ticked:
     made: list[Job] = []
     finished: list[tuple[Job, str]] = []
     waiting: list[tuple[Job, str]] = []
+    troubles: list[str] = []
     for schedule in schedules:
-        shelf = Shelf(root, schedule.name)
-        _show(shelf, schedule)
-        made += _make_due(shelf, schedule, hands.now_ns())
-        for job in shelf.open_jobs():
-            waits = advance(job, schedule.folder, hands)
-            if waits:
-                waiting.append((job, waits))
-                break
-            if job.read("job.json") is not None:
-                finished.append((job, job.state))
-    return Ticked(tuple(made), tuple(finished), tuple(waiting))
+        try:
+            _look(Shelf(root, schedule.name), schedule, hands, made, finished, waiting)
+        except StoreError:
+            raise
+        except Exception as error:  # one schedule's trouble is no other's
+            troubles.append(f"{schedule.name}: {type(error).__name__}: {error}")
+    return Ticked(tuple(made), tuple(finished), tuple(waiting), tuple(troubles))
+
+
+def _look(
+    shelf: Shelf,
+    schedule: Schedule,
+    hands: Hands,
+    made: list[Job],
+    finished: list[tuple[Job, str]],
+    waiting: list[tuple[Job, str]],
+) -> None:
+    _show(shelf, schedule)
+    made += _make_due(shelf, schedule, hands.now_ns())
+    for job in shelf.open_jobs():
+        waits = advance(job, schedule.folder, hands)
+        if waits:
+            waiting.append((job, waits))
+            return
+        finished.append((job, job.state))
 
 
 def serve(
@@ -96,9 +113,11 @@ def serve(
         except QuantBotError as error:  # the last good ones go on
             trouble = f"schedules can't be read, the last ones go on: {error}"
         try:
-            for line in lines_of(tick(root, known, hands)):
+            looked = tick(root, known, hands)
+            for line in lines_of(looked):
                 say(line)
-        except (StoreError, NotFoundError) as error:
+            trouble = "; ".join([*([trouble] if trouble else []), *looked.troubles])
+        except QuantBotError as error:
             trouble = f"{type(error).__name__}: {error}"
         if trouble and trouble != said:
             say(trouble)
@@ -154,8 +173,7 @@ def _make_due(shelf: Shelf, schedule: Schedule, now_ns: int) -> list[Job]:
 
 
 def _show(shelf: Shelf, schedule: Schedule) -> None:
-    """Let pages and other machines see what this scheduler has read."""
-    body = to_json(
+    shelf.show(
         {
             "title": schedule.title,
             "rule": str(schedule.rule),
@@ -164,12 +182,6 @@ def _show(shelf: Shelf, schedule: Schedule) -> None:
             "text": schedule.text,
         }
     )
-    try:
-        if shelf.store.get("schedule.json") == body:
-            return
-    except NotFoundError:
-        pass
-    shelf.store.put("schedule.json", body)
 
 
 __all__ = ["POLL_SECONDS", "Ticked", "lines_of", "missed", "serve", "tick"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantbot.errors import QuantBotError, SpecError, StoreError
+from sweeps.executors.base import ClusterError
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.runstore import RunStore
 from sweeps.schedule.document import Schedule, parse_schedule
@@ -239,6 +240,8 @@ def _ended(job: Job, identity: str, drive: Callable[[str], None] | None) -> dict
             drive(identity)
         except StoreError:
             raise
+        except ClusterError:  # says nothing about the run: the next look tries again
+            return {}
         except QuantBotError as error:
             return {"state": "failed", "error": _short(error)}
     run = RunStore(job.root, identity)

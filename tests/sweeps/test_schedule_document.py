@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from schedules import write_schedule
 
 from quantbot.errors import NotFoundError, SpecError
 from sweeps.schedule.document import load_schedule, load_schedules, parse_schedule
-
-_spec = importlib.util.spec_from_file_location("schedules_of_tests", Path(__file__).with_name("schedules.py"))
-assert _spec is not None
-assert _spec.loader is not None
-world: Any = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = world
-_spec.loader.exec_module(world)
 
 WHEN = 'after_close = "XNYS"\ndelay = "2h"'
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path: Path = world.write_schedule(tmp_path, "ny", calendar="XNYS", zone="America/New_York", when=WHEN)
-    return path
+    return write_schedule(tmp_path, "ny", calendar="XNYS", zone="America/New_York", when=WHEN)
 
 
 def problems(file: Path, old: str, new: str) -> list[str]:
@@ -63,7 +53,7 @@ def test_load__gives_rule_specs_and_defaults(file: Path) -> None:
         ('retry_after = "30min"', 'retry_after = "soon"', "refresh[0].retry_after: must be a length of time"),
         ("retries = 1", "retries = -1", "refresh[0].retries"),
         ("sim/ny\"\nformat", "Sim/NY\"\nformat", "refresh[0].dataset: a dataset's name is"),
-        ('[[run]]\nspec = "specs/ny.toml"', '[[run]]\nspec = "specs/nu.toml"', "run[0].spec specs/nu.toml: a TOML file"),
+        ('[[run]]\nspec = "specs/ny.toml"', '[[run]]\nspec = "specs/nu.toml"', "run[0].spec specs/nu.toml: a TOML"),
         ("fast = 3, slow = 8", "fast = 3, slwo = 8", "pin[0].point.slwo: the spec has no such setting"),
         ("fast = 3, slow = 8", "fast = 3", "pin[0].point: the spec varies slow too"),
         ("fast = 3, slow = 8", "fast = 0, slow = 8", "pin[0].point.fast"),
@@ -77,7 +67,7 @@ def test_load__names_place_value_and_nearest(file: Path, old: str, new: str, sai
 
 
 def test_load__says_all_problems_of_all_files_at_once(tmp_path: Path, file: Path) -> None:
-    world.write_schedule(tmp_path, "ldn", calendar="XLON", zone="Europe/London", when='after_close = "XLON"\nwhy = 1')
+    write_schedule(tmp_path, "ldn", calendar="XLON", zone="Europe/London", when='after_close = "XLON"\nwhy = 1')
     text = file.read_text().replace('format = "csv"', 'format = "cvs"').replace("slow = 8", "slow = 1")
     file.write_text(text)
     (tmp_path / "specs" / "ny.toml").write_text("version = 1\n[data]\ndataset = 3\n")

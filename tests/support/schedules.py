@@ -94,6 +94,30 @@ class Clock:
         self.ns = ns_of(text)
 
 
+REFRESH = """
+version = 1
+[when]
+{when}
+{more}
+[[refresh]]
+dataset = "sim/{name}"
+format = "csv"
+paths = ["{name}.csv"]
+retries = 1
+retry_after = "30min"
+options = {{ zone = "{zone}", calendar = "{calendar}", symbol = "IDX" }}
+"""
+
+
+def write_refresh(folder: Path, name: str, *, calendar: str, zone: str, when: str, more: str = "") -> Path:
+    """Write a schedule that only refreshes data, and return its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.toml"
+    text = REFRESH.format(name=name, when=when, more=more, zone=zone, calendar=calendar)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
 def write_schedule(
     folder: Path, name: str, *, calendar: str, zone: str, when: str, symbol: str = "IDX", level: float = 0.0
 ) -> Path:
