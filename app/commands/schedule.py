@@ -133,6 +133,9 @@ def run(
     processes: Processes = True,
     serial: Serial = False,
     scheduler: Scheduler = None,
+    tls: Annotated[
+        str | None, typer.Option("--tls", metavar="DIR", help="Certificates to show a tls:// scheduler.")
+    ] = None,
     poll: Annotated[
         float, typer.Option("--poll", min=0.1, max=3600, metavar="SECONDS", help="Between two looks.")
     ] = 30.0,
@@ -150,7 +153,7 @@ def run(
     from sweeps.schedule.scheduler import lines_of, serve, tick
 
     root = open_root(store)
-    cluster = Cluster(workers, threads, processes, scheduler, serial) if drive else None
+    cluster = Cluster(workers, threads, processes, scheduler, serial, tls) if drive else None
     hands = make_hands(root, cluster)
     if not once:
         load_schedules(place)  # a broken file is refused at the start; later, the last good ones go on

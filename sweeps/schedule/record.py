@@ -319,11 +319,8 @@ _FREE: Mapping[str, float] = {"core_seconds": 0.0, "wall_seconds": 0.0, "n_block
 def cost_of(job: Job, identity: str) -> dict[str, float]:
     """Return what a run took in all its drives, as its meters have it."""
     from sweeps.runstore import RunStore
+    from sweeps.service.metering import usage_of_run
 
-    try:
-        from sweeps.service.metering import usage_of_run  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return dict(_FREE)
     used = usage_of_run(RunStore(job.root, identity))
     return {name: getattr(used, name) for name in _FREE}
 

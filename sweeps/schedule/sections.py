@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from quantbot.errors import InputError
 from sweeps.schedule.rules import MAX_DELAY_NS, Cron, Rule, Session, check_zone, parse_duration
 from sweeps.sections import Scalar, Section
+from sweeps.service.queue import PRIORITIES
 
 MAX_CATCH_UP = 1_000
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -147,10 +148,19 @@ class Refresh(Section):
 
 
 class RunEntry(Section):
-    """A spec to run: a file beside the schedule's; `name` in place of the spec's own."""
+    """A spec to run: a file beside the schedule's.
+
+    Attributes
+    ----------
+    name
+        In place of the spec's own.
+    priority
+        Among what waits for a runner; the higher goes first.
+    """
 
     spec: Text
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    priority: Annotated[int, Field(ge=PRIORITIES.start, lt=PRIORITIES.stop)] = 0
 
 
 class PinEntry(Section):

@@ -21,11 +21,13 @@ from sweeps.schedule.document import Schedule, parse_schedule
 from sweeps.schedule.jobs import Job, Shelf
 from sweeps.schedule.rules import duration_text, iso, parse_duration
 from sweeps.schedule.tasks import make_tasks
+from sweeps.status import run_status
 
 if TYPE_CHECKING:
     from sweeps.schedule.sections import Refresh
 
 _LONGEST_ERROR = 2_000  # characters that are kept of one
+_ENDED = ("done", "failed", "cancelled", "budget spent")  # states of runs that no runner leaves by itself
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ def _submit(job: Job, task: Mapping[str, Any], schedule: Schedule, hands: Hands)
         plan = make_plan(spec, job.root)
         run = RunStore(job.root, plan.identity)
         reused = run.store.exists("manifest.json")
-        identity = submit(spec, job.root, plan=plan)
+        identity = submit(
+            spec, job.root, plan=plan, user=f"schedule:{job.schedule}", priority=int(task.get("priority", 0))
+        )
     except StoreError:
         raise
     except QuantBotError as error:
@@ -244,17 +248,9 @@ def _ended(job: Job, identity: str, drive: Callable[[str], None] | None) -> dict
             return {}
         except QuantBotError as error:
             return {"state": "failed", "error": _short(error)}
-    run = RunStore(job.root, identity)
-    if run.store.exists("manifest.json"):
-        return {"state": "done", "error": ""}
-    lease = lease_state(run.store)
-    if lease.alive:
-        return {}
-    if run.store.exists("cancel.json"):
-        return {"state": "cancelled", "error": lease.note or "cancelled"}
-    # A runner takes the ticket of a run away when it gives it up; while there is one, somebody may try again.
-    if lease.note.startswith("failed") and not job.root.list(f"queue/{identity}."):
-        return {"state": "failed", "error": lease.note[:_LONGEST_ERROR]}
+    status = run_status(job.root, identity)
+    if status.state in _ENDED:
+        return {"state": status.state, "error": status.note[:_LONGEST_ERROR]}
     return {}
 
 
