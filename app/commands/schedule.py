@@ -14,22 +14,33 @@ from app.commands.sweep import Processes, Scheduler, Serial, Threads, Workers
 from app.terminal import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from datasets.store import Store
     from sweeps.schedule.document import Schedule
     from sweeps.schedule.jobs import Job
 
-app = group("schedule", "Refresh data and run sweeps by the clock, with a report each morning.")
+app = group("schedule", "Refresh data and run sweeps by the clock.")
 
 Place = Annotated[Path, typer.Argument(metavar="PATH", help="A folder of schedules (*.toml), or one of them.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule: its file's name without .toml.")]
 _PLACE = Path("schedules")
 
 
-@app.command("check", epilog=examples("quantbot schedule check", "quantbot schedule check schedules/sp500.toml --json"))
-def check(place: Place = _PLACE, json: Json = False) -> None:
-    """Check schedules and every spec that they name; all problems are said at once."""
+@app.command(
+    "check",
+    short_help="Check schedules and all that they name.",
+    epilog=examples("quantbot schedule check", "quantbot schedule check schedules/sp500.toml --json"),
+)
+def check(place: Place = _PLACE, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+    """Check schedules, every spec that they name, and that their data are there or refreshed; all problems at once."""
+    from quantbot.errors import SpecError
     from sweeps.schedule.document import load_schedules
 
-    found = load_schedules(place)
+    found, root = load_schedules(place), open_root(store)
+    problems = [problem for schedule in found for problem in _missing_data(schedule, root)]
+    if problems:
+        raise SpecError(problems, str(place))
     if json:
         terminal.print_json([_document(schedule) for schedule in found])
         return
@@ -47,27 +58,55 @@ def check(place: Place = _PLACE, json: Json = False) -> None:
     terminal.print_table(("schedule", "due", "refreshes", "runs", "pins", "catches up"), rows)
 
 
-@app.command("next", epilog=examples("quantbot schedule next", "quantbot schedule next schedules/sp500.toml -n 20"))
+def _missing_data(schedule: Schedule, root: Store) -> Iterator[str]:
+    """Yield the data that a schedule's specs need, that it doesn't refresh, and that aren't there."""
+    from datasets.catalog import open_any
+    from quantbot.errors import InputError, NotFoundError
+
+    fresh = [entry.dataset for entry in schedule.refreshes]
+    for each in (*schedule.runs, *schedule.pins):
+        if each.spec.data.dataset.partition("@")[0] not in fresh:
+            try:
+                open_any(each.spec.data.dataset, root)
+            except (NotFoundError, InputError) as error:
+                yield f"{schedule.name}.toml: {each.entry.spec}: data.dataset: {error}"
+
+
+@app.command(
+    "next",
+    short_help="Say when schedules fall due next.",
+    epilog=examples("quantbot schedule next", "quantbot schedule next schedules/sp500.toml -n 20"),
+)
 def next_times(
     place: Place = _PLACE,
     n: Annotated[int, typer.Option("--number", "-n", min=1, max=1000, help="How many times of each.")] = 5,
+    store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
-    """Say when schedules fall due next, in UTC and in their own zone."""
+    """Say when schedules fall due next, in UTC and in their own zone; of one that is paused, when it would."""
     import time
     from itertools import islice
 
     from app import format as fmt
     from sweeps.schedule.document import load_schedules
+    from sweeps.schedule.jobs import Shelf
     from sweeps.schedule.rules import iso
 
-    now_ns = time.time_ns()
+    now_ns, root = time.time_ns(), open_root(store)
     found = [(schedule, list(islice(schedule.rule.after(now_ns), n))) for schedule in load_schedules(place)]
+    paused = {schedule.name for schedule, _ in found if Shelf(root, schedule.name).paused}
     if json:
-        terminal.print_json([{"schedule": one.name, "due": [iso(due) for due in times]} for one, times in found])
+        terminal.print_json(
+            [{"schedule": one.name, "paused": one.name in paused, "due": [iso(due) for due in times]}
+             for one, times in found]
+        )  # fmt: skip
         return
     rows = [
-        (schedule.name, fmt.instant(due, schedule.rule.zone), f"in {fmt.duration((due - now_ns) / 1e9)}")
+        (
+            schedule.name,
+            fmt.instant(due, schedule.rule.zone),
+            "paused" if schedule.name in paused else f"in {fmt.duration((due - now_ns) / 1e9)}",
+        )
         for schedule, times in found
         for due in times
     ]
@@ -184,21 +223,28 @@ def run(
 
 
 @app.command("pause", short_help="Let a schedule rest.", epilog=examples("quantbot schedule pause sp500"))
-def pause(name: Name, store: StoreUrl = DEFAULT_STORE) -> None:
+def pause(name: Name, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Let a schedule rest: nothing of it falls due till `resume`; jobs that are open are finished."""
     from sweeps.submission import _user
 
     shelf = _known(name, store)
     shelf.pause(_user(), shelf.root.now_ns())
-    terminal.say(f"{name} is paused; `quantbot schedule resume {name}` ends that")
+    _said(name, f"{name} is paused; `quantbot schedule resume {name}` ends that", paused=True, json=json)
 
 
 @app.command("resume", short_help="Let a paused schedule go on.", epilog=examples("quantbot schedule resume sp500"))
-def resume(name: Name, store: StoreUrl = DEFAULT_STORE) -> None:
+def resume(name: Name, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Let a paused schedule go on from now; what would have been due meanwhile is left out."""
     shelf = _known(name, store)
     shelf.resume(shelf.root.now_ns())
-    terminal.say(f"{name} falls due again")
+    _said(name, f"{name} falls due again", paused=False, json=json)
+
+
+def _said(name: str, sentence: str, *, paused: bool, json: bool) -> None:
+    if json:
+        terminal.print_json({"schedule": name, "paused": paused})
+    else:
+        terminal.say(sentence)
 
 
 def _known(name: str, store: str) -> Any:
