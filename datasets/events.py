@@ -342,7 +342,9 @@ def read_events(root: Store, name: str, version: str, manifest: Manifest) -> Eve
     """Return the dataset of a manifest, or raise `CorruptError` where it belongs to another version."""
     found = version_of(manifest.head["assets"], EventsMeta.from_dict(manifest.head["meta"]))
     if found != version:
-        raise CorruptError(f"dataset {name}@{version[:12]} belongs to another version: found {found}")
+        key = f"{references.version_folder(name, version)}/{references.MANIFEST}"
+        place = f"dataset {name}@{version[:12]}: {key} in {root.url}"
+        raise CorruptError(f"{place} belongs to another version: expected {version}, found {found}")
     return EventsDataset(root, name, version, manifest)
 
 

@@ -34,7 +34,9 @@ def read_manifest(root: Store, name: str, version: str, kinds: tuple[str, ...]) 
     try:
         data = root.get(key)
     except NotFoundError:
-        raise NotFoundError(f"there is no version {version[:12]} of dataset {name!r} in {root.url}") from None
+        raise NotFoundError(
+            f"there is no version {version[:12]} of dataset {name!r} in {root.url}: it has no {key}"
+        ) from None
     place = f"dataset {name}@{version[:12]}: {key} in {root.url}"
     manifest = Manifest.from_bytes(data, place)
     head = manifest.head

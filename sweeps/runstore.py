@@ -393,7 +393,7 @@ def _planned(root_url: str, identity: str) -> tuple[Plan, str]:
         data = run.store.get("plan.json")
         plan = Plan.from_bytes(unseal(data, f"{RUNS}/{identity}/plan.json", where), where)
     except NotFoundError as error:
-        raise NotFoundError(f"no run {identity[:SHORT]} in {root_url}: it has no plan; submit it first") from error
+        raise NotFoundError(f"no run {identity[:SHORT]} in {root_url}: it has no plan.json; submit it first") from error
     if plan.identity != identity:
         raise CorruptError(f"{where} belongs to run {plan.identity[:SHORT]}")
     return plan, _sha256(data)

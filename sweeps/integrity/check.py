@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from datasets.store import Store
     from sweeps.plan import Plan
 
-# Renewed or written by hand, and so not sealed: nothing of a result is in them.
-_MUTABLE = ("lease/", "cancel.json")
 _SEALED = ("plan.json", "sources.json", "request.json", "manifest.json", MARKER)
-_SEALED_FOLDERS = ("labels/", "phases/", "looks/", "luck/", "null/")
+_LOST_FOR_GOOD = ("looks/", "service/budget/", "service/meter/")  # nothing else in the store says the same
+_SEALED_FOLDERS = ("labels/", "phases/", "luck/", "null/", "quarantine/", *_LOST_FOR_GOOD)
+_SEALED_AT_THE_ROOT: dict[str, Cure] = {f"{SUMS}/": "repair", "usage/": "restore", "queue/": "submit"}
 _PAGES_AT_ONCE = 32
 
 
@@ -172,7 +172,7 @@ class _Check:
             if key == "plan.json":
                 run.plan()
         except (CorruptError, FormatError) as error:
-            cure: Cure = "restore" if key.startswith("looks/") else "submit" if key == "plan.json" else "repair"
+            cure: Cure = "restore" if key.startswith(_LOST_FOR_GOOD) else "submit" if key == "plan.json" else "repair"
             self._found(f"{RUNS}/{run.identity}/{key}", error, _cure(error, cure), run.identity)
 
     def _blocks(self, run: RunStore, plan: Plan, manifest: Manifest | None) -> None:
@@ -214,12 +214,18 @@ class _Check:
     def _ledgers(self) -> None:
         for key in self.root.list(f"{LEDGER}/"):
             self._entry(key)
-        for key in self.root.list(f"{SUMS}/"):
-            self._n_objects += 1
-            try:
-                unseal(self.root.get(key), key, f"{self.root.url}/{key}")
-            except (CorruptError, FormatError, NotFoundError) as error:
-                self._found(key, error, _cure(error, "repair"), "")
+        for folder, cure in _SEALED_AT_THE_ROOT.items():
+            for key in self.root.list(folder):
+                self._sealed(key, cure)
+
+    def _sealed(self, key: str, cure: Cure) -> None:
+        self._n_objects += 1
+        try:
+            unseal(self.root.get(key), key, f"{self.root.url}/{key}")
+        except NotFoundError:
+            pass  # a ticket whose run has ended meanwhile
+        except (CorruptError, FormatError) as error:
+            self._found(key, error, _cure(error, cure), "")
 
     def ledger_of(self, identity: str) -> None:
         for key in self.root.list(f"{LEDGER}/"):

@@ -28,7 +28,12 @@ DAY_SECONDS = 86_400.0
 LEAST_SECONDS = 60.0  # younger than this may be somebody's work whatever is asked for
 _ATTEMPT = re.compile(r"(.*/(?:data-|w=)[0-9a-f]{12})/.*")
 _LEASE = re.compile(r"lease/\d{8}\.json")
-_TRIALS_OF_A_STORE = ("doctor/", "selftest/")  # objects that only ask whether a store takes them
+# What whoever lives writes again and again, so that what is old is nobody's.
+_REPLACED = {
+    "doctor/": "objects that only asked whether the store takes them",
+    "selftest/": "objects that only asked whether the store takes them",
+    "runners/": "heartbeats of runners that died",
+}
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,9 @@ def _heaps(root: Store, tell: Callable[[str], None]) -> Iterator[_Heap]:
         yield from _of_run(root, identity, identity in submitted)
     tell("the ledger")
     yield from _old_sums(root)
-    for prefix in _TRIALS_OF_A_STORE:
+    for prefix, what in _REPLACED.items():
         for key in root.list(prefix):
-            yield _Heap("trials of the store itself", [key], lambda: True)
+            yield _Heap(what, [key], lambda: True)
 
 
 # -- datasets -----------------------------------------------------------------------------------------------------
