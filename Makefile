@@ -1,5 +1,5 @@
 # Each target makes `.venv` and installs what it needs; nothing outside this folder and the package caches is touched.
-.PHONY: demo test test-all lint format bench bench-folds bench-cvar bench-portfolio app clean
+.PHONY: demo stack stack-stop stack-status test test-all lint format bench bench-folds bench-cvar bench-portfolio app clean
 
 PORT ?= 8501
 STORE ?= .quantbot/store
@@ -7,6 +7,13 @@ PYTEST ?= .venv/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 demo: .venv/.extras-demo
 	.venv/bin/quantbot demo --store $(STORE) --port $(PORT)
+
+# The whole service on this machine, until Ctrl-C: S3, scheduler, two workers, runner, app, schedule.
+stack: .venv/.extras-stack
+	.venv/bin/python infra/local/stack.py up --port $(PORT)
+
+stack-stop stack-status:
+	.venv/bin/python infra/local/stack.py $(patsubst stop,down,$(@:stack-%=%))
 
 test: .venv/.extras-dev
 	$(PYTEST) -m "not slow"

@@ -4,6 +4,9 @@
 
 It prints the environment to export once it can take objects, and ends with Ctrl-C, SIGTERM or its parent. Everything
 is bound to 127.0.0.1 and telemetry is off. The keys are no secret: whoever reaches loopback may read the objects.
+
+With ``--certs`` and ``--identities`` they may not: its parts speak TLS among each other and answer nobody without a
+token, and S3 takes the keys of that file alone. `make stack` runs it so.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import ctypes
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -51,17 +55,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with open(data / "weed.log", "wb") as log:
         server = subprocess.Popen(
-            _command(weed, data, port, ports),
+            _command(weed, data, port, ports, arguments),
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            # Without a limit 1.6 GB in and out leave it at 918 MB, with it at 260 MB.
-            env={**os.environ, "GOMEMLIMIT": "384MiB"},
+            # Without a limit 1.6 GB in and out leave it at 918 MB, with it at 260 MB. Its security.toml lies at home.
+            env={**os.environ, "GOMEMLIMIT": "384MiB", **({"HOME": str(data)} if arguments.certs else {})},
+            cwd=data,
             preexec_fn=partial(_die_with, os.getpid(), signal.SIGKILL),
         )
         try:
-            _wait_until_ready(server, port, ports[0], data / "weed.log")
-            _announce(port)
+            _wait_until_ready(server, port, 0 if arguments.certs else ports[0], data / "weed.log")
+            if arguments.certs:
+                print(f"# S3 on {LOOPBACK}:{port}, closed\n# ready", flush=True)
+            else:
+                _announce(port)
             return server.wait()
         except KeyboardInterrupt:
             return 0
@@ -76,23 +84,24 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder for objects and logs; kept between starts")
     parser.add_argument("--port", type=int, default=0, help="port of the S3 endpoint (default: a free one)")
-    return parser.parse_args()
+    parser.add_argument("--certs", type=Path, help="folder with ca.pem, cert.pem, key.pem: closes it to other accounts")
+    parser.add_argument("--identities", type=Path, help="SeaweedFS's file of S3 keys and what each may do")
+    arguments = parser.parse_args()
+    if (arguments.certs is None) != (arguments.identities is None):
+        parser.error("--certs and --identities go together")
+    return arguments
 
 
-def _command(weed: str, data: Path, port: int, ports: list[int]) -> list[str]:
+def _command(weed: str, data: Path, port: int, ports: list[int], arguments: argparse.Namespace) -> list[str]:
     master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc = ports
-    identities = data / "s3.json"
-    identities.touch(mode=0o600)
-    identities.write_text(
-        json.dumps(
-            {
-                "identities": [
-                    _identity("admin", ACCESS_KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
-                    _identity("reader", READER_ACCESS_KEY, ["Read", "List"]),
-                ]
-            }
-        )
-    )
+    if arguments.certs:
+        identities = arguments.identities.absolute()
+        _close(data / "security.toml", arguments.certs.absolute())
+        closed = ["-disableHttp"]
+    else:
+        identities = data / "s3.json"
+        _write_known_keys(identities)
+        closed = []
     objects = data / "objects"
     objects.mkdir(exist_ok=True)
     # Every port is named: those left out are taken at port + 10000, and two servers would meet there.
@@ -103,8 +112,34 @@ def _command(weed: str, data: Path, port: int, ports: list[int]) -> list[str]:
         f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
         "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
         "-s3", f"-s3.port={port}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        f"-s3.config={identities}", "-s3.allowDeleteBucketNotEmpty=false", "-s3.autoCreateBucket=false",
+        f"-s3.config={identities}", "-s3.allowDeleteBucketNotEmpty=false", "-s3.autoCreateBucket=false", *closed,
     ]  # fmt: skip
+
+
+def _close(path: Path, certs: Path) -> None:
+    """Write what closes the master, the volumes and the filer: TLS on both sides, and a token for each object."""
+    path.touch(mode=0o600)
+    lines = ["[filer.expose_directory_metadata]", "enabled = false", "[access]", "ui = false"]
+    for table in ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read"):
+        lines += [f"[{table}]", f'key = "{secrets.token_urlsafe(32)}"']
+    lines += ["[grpc]", f'ca = "{certs / "ca.pem"}"']
+    for part in ("master", "volume", "filer", "s3", "client", "admin", "worker", "msg_broker", "msg_agent"):
+        lines += [f"[grpc.{part}]", f'cert = "{certs / "cert.pem"}"', f'key = "{certs / "key.pem"}"']
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _write_known_keys(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_text(
+        json.dumps(
+            {
+                "identities": [
+                    _identity("admin", ACCESS_KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
+                    _identity("reader", READER_ACCESS_KEY, ["Read", "List"]),
+                ]
+            }
+        )
+    )
 
 
 def _identity(name: str, access_key: str, actions: list[str]) -> dict[str, object]:
@@ -118,7 +153,11 @@ def _identity(name: str, access_key: str, actions: list[str]) -> dict[str, objec
 def _wait_until_ready(server: subprocess.Popen[bytes], port: int, master: int, log: Path) -> None:
     # The gateway says it is healthy before a volume can be assigned, so ask the master for one too.
     end = time.monotonic() + _START_SECONDS
-    for url in (f"http://{LOOPBACK}:{port}/healthz", f"http://{LOOPBACK}:{master}/dir/assign"):
+    # A closed one tells nobody; whoever puts an object there waits for it.
+    urls = [f"http://{LOOPBACK}:{port}/healthz"]
+    if master:
+        urls.append(f"http://{LOOPBACK}:{master}/dir/assign")
+    for url in urls:
         while not _answers(url):
             if server.poll() is not None:
                 raise RuntimeError(f"weed ended with {server.returncode}:\n{log.read_text(errors='replace')[-2000:]}")

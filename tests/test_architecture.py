@@ -22,7 +22,7 @@ HOMES = {
     "fsspec": ("datasets/store*.py",),
     "dask": ("sweeps/executors/*.py",),
     "distributed": ("sweeps/executors/*.py",),
-    "streamlit": ("app/streamlit_app.py", "app/reads*.py", "app/views/*.py"),
+    "streamlit": ("app/door.py", "app/streamlit_app.py", "app/reads*.py", "app/views/*.py"),
     "plotly": ("app/figures/*.py", "app/sheet.py"),
     "typer": ("app/cli.py", "app/commands/*.py"),
     "pydantic": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +59,18 @@ def runner(
     grace: Annotated[
         float, typer.Option("--grace", min=0, help="Seconds that blocks in flight may take after SIGTERM.")
     ] = 30.0,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", min=0, max=65535, help="Show /metrics to Prometheus there.")
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option("--metrics-host", help="Beyond loopback it needs --metrics-tls.")
+    ] = "127.0.0.1",
+    metrics_tls: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics-tls", metavar="DIR", help="Certificates of an authority of Prometheus, not the cluster's."
+        ),
+    ] = None,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Take runs from the store's queue and drive them, in the order of priority and fair share, until SIGTERM.
@@ -70,6 +83,12 @@ def runner(
     from sweeps.service.runner import Runner
 
     root = open_root(store)
+    metrics = None
+    if metrics_port is not None:
+        from sweeps.metrics import Metrics
+
+        metrics = Metrics()
+        root = metrics.observe(root)
     cluster = Cluster(workers, threads, scheduler=scheduler, tls=tls)
     found = Runner(
         root,
@@ -83,7 +102,12 @@ def runner(
     )
     terminal.note(f"runner {found.name} on {root.url}; SIGTERM or Ctrl-C drains it")
     _drain_on_signals(found)
-    found.run(once=once)
+    with contextlib.ExitStack() as stack:
+        if metrics is not None:
+            metrics.watch(found, tls)
+            shown = stack.enter_context(metrics.serve(metrics_port or 0, metrics_host, metrics_tls))
+            terminal.note(f"metrics on {metrics_host}:{shown}")
+        found.run(once=once)
     terminal.note(f"runner {found.name} has ended; {found.counters.n_done} runs done")
 
 

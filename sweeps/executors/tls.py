@@ -30,7 +30,19 @@ def security_of(directory: str | Path) -> Any:
     """
     from distributed import Security
 
-    folder = Path(directory)
+    files = check_files(Path(directory))
+    roles = {
+        f"tls_{role}_{part}": str(files[name])
+        for role in ("scheduler", "worker", "client")
+        for part, name in (("cert", CERT), ("key", KEY))
+    }
+    return Security(
+        require_encryption=True, tls_ca_file=str(files[CA]), tls_min_version=ssl.TLSVersion.TLSv1_3, **roles
+    )
+
+
+def check_files(folder: Path) -> dict[str, Path]:
+    """Return the files of certificates in `folder` by their names; refuse what `security_of` would."""
     files = {name: folder / name for name in (CA, CERT, KEY)}
     missing = [path.name for path in files.values() if not path.is_file()]
     if missing:
@@ -40,14 +52,7 @@ def security_of(directory: str | Path) -> Any:
         ssl.create_default_context(cafile=str(files[CA])).load_cert_chain(files[CERT], files[KEY])
     except (ssl.SSLError, OSError) as error:
         raise InputError(f"{folder} holds no certificate with its key and authority: {error}") from error
-    roles = {
-        f"tls_{role}_{part}": str(files[name])
-        for role in ("scheduler", "worker", "client")
-        for part, name in (("cert", CERT), ("key", KEY))
-    }
-    return Security(
-        require_encryption=True, tls_ca_file=str(files[CA]), tls_min_version=ssl.TLSVersion.TLSv1_3, **roles
-    )
+    return files
 
 
 def _refuse_open_key(path: Path) -> None:

