@@ -188,6 +188,7 @@ def run(
     """
     from app.scheduling import make_hands
     from app.sweeping import Cluster
+    from quantbot.errors import NotFoundError
     from sweeps.schedule.document import load_schedules
     from sweeps.schedule.scheduler import lines_of, serve, tick
 
@@ -195,7 +196,12 @@ def run(
     cluster = Cluster(workers, threads, processes, scheduler, serial, tls) if drive else None
     hands = make_hands(root, cluster)
     if not once:
-        load_schedules(place)  # a broken file is refused at the start; later, the last good ones go on
+        try:
+            load_schedules(place)  # a broken file is refused at the start; later, the last good ones go on
+        except NotFoundError as error:
+            if not place.is_dir():
+                raise
+            _say(f"{error}; looking again every {poll:g} s")
         try:
             serve(root, lambda: load_schedules(place), hands, threading.Event(), say=_say, poll_seconds=poll)
         except KeyboardInterrupt:  # SIGTERM is one too: how a service ends

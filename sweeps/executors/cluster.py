@@ -121,6 +121,7 @@ def start_local(workers: int, threads: int, processes: bool, dashboard: bool, st
                 processes=processes,
                 host="127.0.0.1" if processes else None,
                 dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": dashboard},
                 silence_logs=logging.CRITICAL,
             )
