@@ -236,6 +236,15 @@ def settle(store: RunStore, plan: Plan, manifest: Manifest, run: Run | None = No
     return problems
 
 
+def settle_stored(root_url: str, identity: str) -> dict[str, str]:
+    """Settle a run that is named by plain values: for a process of its own, since it runs the strategy again."""
+    from datasets.store import open_store
+
+    run = RunStore(open_store(root_url), identity)
+    manifest = run.manifest()
+    return {"ledger": "the run is not committed"} if manifest is None else settle(run, run.plan(), manifest)
+
+
 def luck_document(found: Luck) -> dict[str, Any]:
     """Return a `Luck` for scripts."""
     return asdict(found)

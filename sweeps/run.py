@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 from quantbot.errors import CorruptError, RunError, StoreError
 from sweeps.adaptive import open_phase
-from sweeps.blocks import compute_blocks
-from sweeps.executors.base import ClusterError, Executor
+from sweeps.blocks import compute_blocks, limits_of
+from sweeps.executors.base import ClusterError, Executor, Limits, error_of
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
 from sweeps.quarantine import lift
@@ -31,6 +31,8 @@ from sweeps.watch import CANCEL, LOOK_SECONDS, PAUSE, Ended, Ending, LeaseLost, 
 if TYPE_CHECKING:
     from datasets.store import Store
     from sweeps.plan import Plan
+
+_LONGEST_SECONDS = 600.0  # that compiling a strategy may take, or running its trials again
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,6 @@ def drive(
         If blocks can't be computed; the others are finished then. `DivergenceError` when a block gives other bytes
         than it did before. `ClusterError` when the cluster or the store can't go on now, and another try may.
     """
-    from sweeps.luck import settle
-
     started = time.monotonic()
     run = RunStore(root, identity)
     plan = run.plan()
@@ -128,7 +128,7 @@ def drive(
         while True:
             manifest = run.manifest()
             if manifest is not None and is_complete(run, manifest):
-                settle(run, plan, manifest)
+                _settle(run, plan, manifest, executor)
                 if (ticket := ticket_of(root, identity)) is not None:
                     remove(root, ticket.keys)
                 return _outcome(plan, manifest, 0, started, followed)
@@ -188,7 +188,6 @@ def _drive(
     followed: bool,
 ) -> Outcome:
     """Drive under a held lease; its note says afterwards why it was given back."""
-    from sweeps.luck import settle
     from sweeps.publish import publish
 
     try:
@@ -204,7 +203,7 @@ def _drive(
                 if n_computed > 2 * plan.n_blocks or not run.discard_damaged(plan):
                     raise
         publish(run, plan, manifest)
-        settle(run, plan, manifest)
+        _settle(run, plan, manifest, executor)
         lease.note = "done"
         return replace(_outcome(plan, manifest, n_computed, started, followed), engine_seconds=engine_seconds)
     except Ended as end:
@@ -241,7 +240,7 @@ def _compute(
     if not missing:
         return 0.0
     watch.end_if_unwanted()
-    executor.prepare(partial(warm, run.root.url, run.identity))
+    executor.prepare(partial(warm, run.root.url, run.identity), _at_least(limits_of(plan, executor.isolation)))
     watch.begin()
     try:
         for phase in range(len(plan.phases)):
@@ -255,6 +254,26 @@ def _compute(
         with contextlib.suppress(StoreError):  # a store that is down now will say so by itself
             watch.charge()
     return watch.engine_seconds
+
+
+def _settle(run: RunStore, plan: Plan, manifest: Manifest, executor: Executor) -> None:
+    """Write what a committed run owes to its luck; the strategy runs again for it, so where its blocks ran."""
+    from sweeps.assessment import is_assessed
+    from sweeps.luck import settle, settle_stored
+
+    limits = None if is_assessed(run) else _at_least(limits_of(plan, executor.isolation))
+    if limits is None:
+        settle(run, plan, manifest)
+        return
+    for found in executor.map(partial(settle_stored, run.root.url), [run.identity], label="settle", limits=limits):
+        # What else goes wrong can't fail the run, and is tried again the next time.
+        if found.failure is not None and found.failure.cause == "outage":
+            raise error_of(found.failure)
+
+
+def _at_least(limits: Limits | None) -> Limits | None:
+    """Return limits for what compiles, or runs many trials."""
+    return None if limits is None else replace(limits, seconds=max(10 * limits.seconds, _LONGEST_SECONDS))
 
 
 def _follow(

@@ -140,10 +140,10 @@ class Executor(Protocol):
         """Refuse a store that the workers can't reach, with an `InputError`."""
         ...
 
-    def prepare(self, run: Callable[[], object]) -> None:
+    def prepare(self, run: Callable[[], object], limits: Limits | None = None) -> None:
         """Run `run` once on each machine before anything else runs there: it fills the kernel cache.
 
-        What it raises is raised here.
+        With limits it runs in a process of its own, like the items. What it raises is raised here.
         """
         ...
 

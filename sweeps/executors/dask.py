@@ -25,12 +25,11 @@ from sweeps.executors.base import (
     Failure,
     Isolation,
     Limits,
-    answer,
     nothing,
     unwrap,
 )
 from sweeps.executors.pace import Pace, Source
-from sweeps.executors.tasks import Done, Refused, call, differing, digest_of, execute
+from sweeps.executors.tasks import Done, Refused, differing, digest_of, execute, once
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,6 +38,7 @@ _WAIT_SECONDS = 0.5
 _ANSWER_SECONDS = 20.0  # for receipts, or for the cluster to say how it is
 _LOOK_SECONDS = 5.0  # between two looks at the workers
 _START_SECONDS = 60.0
+_PREPARE_SECONDS = 600.0
 
 
 def dask_executor(
@@ -137,25 +137,23 @@ class DaskExecutor:
                 f"workers of {self._scheduler} can't reach the folder {url} of this machine; use an s3:// store"
             )
 
-    def prepare(self, run: Callable[[], object]) -> None:
+    def prepare(self, run: Callable[[], object], limits: Limits | None = None) -> None:
         """Run `run` once on each machine: here for a local cluster, which shares our kernel cache."""
-        if self._scheduler is None:
+        if self._scheduler is None and limits is None:
             run()
             self._start()
             return
         with self._connected():
             first: dict[str, str] = {}
             for address in self._seen:
-                first.setdefault(str(urlsplit(address).hostname), address)
+                first.setdefault(str(urlsplit(address).hostname) if self._scheduler else "", address)
             futures = [
-                self._client.submit(answer, call, run, key=self._key("prepare"), pure=False, workers=[address])
+                self._client.submit(once, run, limits, key=self._key("prepare"), pure=False, workers=[address])
                 for address in first.values()
             ]
-            for future in futures:
-                found = self._result(future, 600.0)
-                if isinstance(found, Failure):
-                    found = Answer(None, failure=found)
-                unwrap(found)
+            seconds = _PREPARE_SECONDS + (limits.seconds if limits else 0.0)
+            for found in [self._result(future, seconds) for future in futures]:
+                unwrap(Answer(None, failure=found) if isinstance(found, Failure) else found)
 
     def map(
         self,

@@ -20,8 +20,9 @@ class SerialExecutor:
     def check_root(self, url: str) -> None:
         """Accept every store: what this process can open, it can reach."""
 
-    def prepare(self, run: Callable[[], object]) -> None:
+    def prepare(self, run: Callable[[], object], limits: Limits | None = None) -> None:
         """Run `run` here."""
+        del limits
         run()
 
     def map(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sweeps.executors.base import Answer, Limits, answer
+from sweeps.executors.base import POISON, Answer, Limits, answer
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,8 +53,17 @@ def execute(
     return Done(worker, answers, time.monotonic() - began)
 
 
+def once(run: Callable[[], R], limits: Limits | None = None) -> Answer[Callable[[], R], R]:
+    """Call `run`, in a child where it has limits."""
+    found = _one(call, run, limits, _address())
+    if found.failure is None or found.failure.cause not in POISON:
+        return found
+    message = f"before the first block, when it was compiled and tried out, {found.failure.message}"
+    return replace(found, failure=replace(found.failure, message=message))
+
+
 def call(run: Callable[[], R]) -> R:
-    """Call `run`; what `answer` takes is a function of one item."""
+    """Call `run`; what runs elsewhere is a function of one item."""
     return run()
 
 

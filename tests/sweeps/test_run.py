@@ -37,7 +37,7 @@ class NoWork:
     def check_root(self, url: str) -> None:
         pass
 
-    def prepare(self, run: object) -> None:
+    def prepare(self, run: object, limits: object = None) -> None:
         raise AssertionError("a complete run needs no cluster")
 
     map = prepare

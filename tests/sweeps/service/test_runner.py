@@ -13,7 +13,7 @@ import pytest
 from datasets.store import Store
 from quantbot.errors import InputError
 from sweeps.executors import serial
-from sweeps.executors.base import ClusterLostError
+from sweeps.executors.base import ClusterLostError, Limits
 from sweeps.executors.serial import SerialExecutor
 from sweeps.lease import acquire, lease_state
 from sweeps.results import run_status
@@ -63,11 +63,11 @@ class Broken(SerialExecutor):
     def __init__(self, left: list[int]) -> None:
         self.left = left
 
-    def prepare(self, run: Callable[[], object]) -> None:
+    def prepare(self, run: Callable[[], object], limits: Limits | None = None) -> None:
         if self.left:
             self.left.pop()
             raise ClusterLostError("no scheduler answers at tcp://nowhere:1")
-        super().prepare(run)
+        super().prepare(run, limits)
 
 
 class Slow(SerialExecutor):
