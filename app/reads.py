@@ -21,6 +21,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from app import format as fmt
+from app import reads_user
 from app.scope import currencies, kinds_of
 from quantbot.engine import Engine, get_engine
 from quantbot.errors import NotFoundError
@@ -123,8 +124,13 @@ def measures(names: Sequence[str], engine_name: str = "bars") -> dict[str, Measu
 
 
 def strategy(reference: str) -> Strategy:
-    """Load a strategy by its reference: a user's own module or file."""
+    """Load a strategy by its reference: a user's own module or file, where the user may name one."""
     from quantbot.strategies.loader import load_strategy
+    from sweeps.admission import admit_strategy
+
+    policy = reads_user.policy()
+    if policy is not None:
+        admit_strategy(reference, policy)
 
     return load_strategy(reference)
 
@@ -140,16 +146,27 @@ def to_toml(document: Mapping[str, Any]) -> str:
 
 
 def plan(text: str) -> Plan:
-    """Check a spec and plan its run: counted and costed, nothing started."""
-    return _plan(store_url(), text)
+    """Check a spec and plan its run: counted and costed, nothing started.
+
+    What somebody who is logged in wrote is checked before anything of it is used: to load a strategy is to run it.
+    """
+    policy = reads_user.policy()
+    if policy is None:
+        return _plan(store_url(), text, str(Path.cwd()))
+    from sweeps.admission import admit_plan, admit_spec
+
+    admit_spec(text, policy)
+    made = _plan(store_url(), text, "")
+    admit_plan(made, policy, store())
+    return made
 
 
 @st.cache_resource(ttl=300, max_entries=16, show_spinner="Checking the plan")
-def _plan(url: str, text: str) -> Plan:
+def _plan(url: str, text: str, folder: str) -> Plan:
     from sweeps.plan import make_plan
     from sweeps.spec import parse_spec
 
-    return make_plan(parse_spec(text, folder=Path.cwd()), _store(url))
+    return make_plan(parse_spec(text, folder=Path(folder) if folder else None), _store(url))
 
 
 def cores() -> int:
@@ -172,11 +189,17 @@ def cost(plan: Plan, workers: int) -> dict[str, str]:
 
 def submit(plan: Plan, *, workers: int) -> str:
     """Write the request and have a detached process drive it; a second call for the same run starts nothing."""
+    from sweeps.admission import admit_plan
     from sweeps.submission import start_driver
     from sweeps.submission import submit as write_request
 
-    identity = write_request(plan.spec, store(), plan=plan)
-    drive(identity, start_driver, workers=workers)
+    about = {"name": plan.spec.name, "trials": str(plan.n_trials)}
+    with reads_user.acting("submit", plan.identity, **about) as who:
+        policy = reads_user.policy()
+        if policy is not None:
+            admit_plan(plan, policy, store())
+        identity = write_request(plan.spec, store(), plan=plan, user="" if who.local else who.name)
+        drive(identity, start_driver, workers=workers)
     return identity
 
 
@@ -184,7 +207,8 @@ def resume(identity: str) -> None:
     """Have a detached process drive what is missing of a run."""
     from sweeps.submission import start_driver
 
-    drive(identity, start_driver, workers=cores())
+    with reads_user.acting("resume", identity, reads_user.owner_of(identity)):
+        drive(identity, start_driver, workers=cores())
 
 
 def drive(identity: str, start: Callable[..., int], *, workers: int) -> None:
@@ -201,7 +225,8 @@ def stop(identity: str) -> None:
     """Ask whoever drives a run to stop; what is finished is kept."""
     from sweeps.submission import cancel
 
-    cancel(store(), identity)
+    with reads_user.acting("cancel", identity, reads_user.owner_of(identity)):
+        cancel(store(), identity)
     _STARTED.pop(identity, None)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import streamlit as st
 
-from app import reads
+from app import reads, reads_user
 from quantbot.engine import get_engine
 from quantbot.errors import InputError, QuantBotError
 
@@ -84,6 +84,8 @@ def of_files(returns: tuple[str, bytes], kind: Kind, positions: tuple[str, bytes
     QuantBotError
         With the line and the value that can't be.
     """
+    for name, data in (returns, *([positions] if positions else [])):
+        reads_user.uploading(name, data)
     digest = hashlib.sha256(repr((kind, returns, positions)).encode()).hexdigest()
     return _of_files(digest, returns, kind, positions), digest
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -63,42 +64,54 @@ def free_port(wanted: int, host: str = LOCALHOST) -> int:
 
 
 @contextmanager
-def serving(store_url: str, *, port: int, host: str = LOCALHOST) -> Iterator[Server]:
+def serving(
+    store_url: str, *, port: int, host: str = LOCALHOST, tls: Path | None = None, security: Path | None = None
+) -> Iterator[Server]:
     """Serve the web app over the store while inside; afterwards nothing that it started is left.
+
+    Parameters
+    ----------
+    tls
+        The folder with ``cert.pem`` and ``key.pem`` to serve https with.
+    security
+        The file of security settings; by default the one that ``QUANTBOT_SECURITY`` names.
 
     Raises
     ------
+    UnsafeListenerError
+        If `host` can be reached from elsewhere without a login or TLS; nothing has started then.
     RunError
         If the app does not answer within a minute; with the last lines that it printed.
     """
+    from app.security.server import check_listener, streamlit_environment, streamlit_options
+    from app.security.settings import VARIABLE, settings
+
+    named = {VARIABLE: str(security.resolve())} if security is not None else {}
+    found = settings(os.environ | named)
+    check_listener(host, found, tls)
+    options = streamlit_options(found, tls=tls)
     if find_spec("streamlit") is None:
         raise RunError("the web app needs the package streamlit, which is not installed")
-    environment = os.environ | {"QUANTBOT_STORE": store_url}
+    environment = os.environ | streamlit_environment(options) | named | {"QUANTBOT_STORE": store_url}
     # A session of its own: a Ctrl-C on the terminal reaches us alone, and we end the child in order.
     process = subprocess.Popen(
-        _command(port, host), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        _command(port, host, options), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=None, start_new_session=True,
     )  # fmt: skip
     try:
         shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{port}"
-        _wait_until_it_answers(f"http://{_reachable(shown)}:{port}/_stcore/health", process)
+        scheme = "https" if tls is not None else "http"
+        url = f"{scheme}://{shown}:{port}"
+        _wait_until_it_answers(f"{scheme}://{_reachable(shown)}:{port}/_stcore/health", process)
         yield Server(url, process)
     finally:
         end_tree(process)
 
 
-def _command(port: int, host: str) -> list[str]:
-    options = {
-        "server.port": str(port),
-        "server.address": host,
-        "server.headless": "true",
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false",
-        "client.toolbarMode": "viewer",
-        "logger.level": "warning",
-    }
-    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+def _command(port: int, host: str, options: Mapping[str, str | tuple[str, ...]]) -> list[str]:
+    flags = ["--server.port", str(port), "--server.address", host]
+    # By a flag, since a variable would be split at a blank of the path.
+    flags += [word for file in options.get("secrets.files", ()) for word in ("--secrets.files", file)]
     return [sys.executable, "-m", "streamlit", "run", str(_ENTRY), *flags]
 
 
@@ -108,12 +121,14 @@ def _reachable(host: str) -> str:
 
 def _wait_until_it_answers(health_url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
+    # Nothing is sent: whether it is up is all that is asked, of an address of ours that its certificate may not name.
+    context = ssl._create_unverified_context() if health_url.startswith("https") else None
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RunError(
                 f"the web app ended as it started, with exit code {process.returncode}; its words stand above"
             )
-        with suppress(URLError, OSError), urlopen(health_url, timeout=2) as answer:
+        with suppress(URLError, OSError), urlopen(health_url, timeout=2, context=context) as answer:
             if answer.status == 200:
                 return
         time.sleep(0.1)

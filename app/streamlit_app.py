@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
+from app import reads_user
 from app.doctor import require_own_datasets
 from app.format import plain
+from app.security.roles import may
 from quantbot.errors import QuantBotError
+from quantbot.redaction import hide_environment, redact_logs
 
 ICON = Path(__file__).with_name("icon.png")  # a file of ours: an icon by name would be fetched from another host
 # What is chosen is framed and tinted in the theme's colour; written in it too, it would be too faint on dark (3.5).
@@ -34,6 +39,8 @@ PAGES = (
 
 def main() -> None:
     """Show the page that the URL names."""
+    redact_logs()
+    hide_environment(os.environ)
     st.set_page_config(page_title="QuantBot", page_icon=str(ICON), layout="wide")
     st.html(STYLE)
     try:
@@ -41,12 +48,19 @@ def main() -> None:
     except QuantBotError as error:
         st.error(plain(error))
         st.stop()
+    who = reads_user.gate()
+    reads_user.badge(who)
     pages = [
         st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, help=sentence)
         for name, title, icon, sentence in PAGES
     ]
     # The page at "/" leads to Runs: Streamlit serves a default page at the root only, and /runs must work as well.
     home = st.Page(_home, title="QuantBot", default=True, visibility="hidden", url_path="home")
+    # Found at /audit by whoever asks for it; offered where people log in, to those who may read it.
+    offered: Literal["visible", "hidden"] = "visible" if not who.local and may(who, "read audit") else "hidden"
+    pages.append(
+        st.Page("views/audit.py", title="Audit", icon=":material/policy:", url_path="audit", visibility=offered)
+    )
     st.navigation([home, *pages], position="top").run()
 
 

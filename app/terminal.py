@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from quantbot.errors import CorruptError, FormatError, InputError, NotFoundError, RunError, SpecError, StoreError
+from quantbot.errors import (
+    CorruptError,
+    FormatError,
+    InputError,
+    NotFoundError,
+    RefusedError,
+    RunError,
+    SpecError,
+    StoreError,
+)
+from quantbot.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -49,6 +59,7 @@ EXIT_CODES: Mapping[ExitCode, str] = {
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (NotFoundError, ExitCode.NOT_FOUND),
     (InputError, ExitCode.BAD_INPUT),
+    (RefusedError, ExitCode.BAD_INPUT),
     (StoreError, ExitCode.TROUBLE),
     (CorruptError, ExitCode.TROUBLE),
     (FormatError, ExitCode.TROUBLE),
@@ -214,10 +225,11 @@ def busy(what: str) -> Iterator[None]:
 
 def print_error(error: BaseException, message: str, code: ExitCode) -> None:
     """Print `message` on stderr: words, or JSON with ``--json``."""
+    message = redact(message)
     if flags.json:
         body: dict[str, Any] = {"type": type(error).__name__, "message": message, "exit_code": int(code)}
         if isinstance(error, SpecError):
-            body["problems"] = error.problems
+            body["problems"] = [redact(problem) for problem in error.problems]
         sys.stderr.write(json.dumps({"error": body}, ensure_ascii=False) + "\n")
     else:
         prefix = "" if code == ExitCode.INTERRUPTED else "error: "

@@ -9,6 +9,7 @@ A message says what was needed, what was found (place, name, value) and, where k
     │   ├── StrategyError              a strategy that can't be loaded, compiled or trusted
     │   ├── SpecError                  a sweep spec; carries every problem at once
     │   └── TooLargeError              a plan that can't fit
+    ├── RefusedError (PermissionError) somebody may not do this, or is not known
     ├── NotFoundError (LookupError)    a dataset, run, strategy or object that isn't there
     ├── StoreError (OSError)           a store that refuses, fails or can't be reached; `kind` says which
     │   ├── OutageError                it can't be reached, or says "later" for too long: the same may succeed later
@@ -60,6 +61,10 @@ class SpecError(InputError):
 
 class TooLargeError(InputError):
     """A plan needs more than is there."""
+
+
+class RefusedError(QuantBotError, PermissionError):
+    """Somebody may not do this, or a spec from outside names what it may not."""
 
 
 class NotFoundError(QuantBotError, LookupError):

@@ -26,6 +26,7 @@ HOMES = {
     "plotly": ("app/figures/*.py", "app/sheet.py"),
     "typer": ("app/cli.py", "app/commands/*.py"),
     "pydantic": (
+        "app/security/settings.py",
         "sweeps/spec.py",
         "sweeps/sections.py",
         "sweeps/reading.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +12,19 @@ from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, open_r
 
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the web app; the next free one if taken.")]
 Host = Annotated[
-    str, typer.Option("--host", help="Address to listen on. The app has no login: keep it on this machine.")
+    str,
+    typer.Option("--host", help="Address to listen on. Any but this machine's own takes a login and TLS."),
 ]
+Tls = Annotated[
+    Path | None, typer.Option("--tls", metavar="DIR", help="Serve https with cert.pem and key.pem of this folder.")
+]
+SecurityFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--security", envvar="QUANTBOT_SECURITY", show_envvar=True, metavar="FILE",
+        help="Settings of login, roles and limits; see docs/how-to/security.md.",
+    ),
+]  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -33,15 +45,20 @@ def serve(
     store: StoreUrl = DEFAULT_STORE,
     port: Port = 8501,
     host: Host = "127.0.0.1",
+    tls: Tls = None,
+    security: SecurityFile = None,
 ) -> None:
-    """Serve the web app: runs, surfaces, trials and data in the browser. Ctrl-C ends it."""
+    """Serve the web app: runs, surfaces, trials and data in the browser. Ctrl-C ends it.
+
+    Without settings nobody logs in, and only this machine is served.
+    """
     from app.serve import free_port, serving, wait
 
     root = open_root(store)
     chosen = free_port(port, host)
     if chosen != port:
         terminal.note(f"port {port} is taken; using {chosen}")
-    with serving(root.url, port=chosen, host=host) as server:
+    with serving(root.url, port=chosen, host=host, tls=tls, security=security) as server:
         terminal.say(f"QuantBot serves {root.url} at {server.url} (Ctrl-C ends it)")
         wait(server)
     terminal.note("ended; nothing is left running")

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import format as fmt
-from app import reads
+from app import reads, reads_user
 from app.figures.folds import MOST, folds_alt, folds_strip
 from app.scope import noun_of
 from app.views import _parts, _url
@@ -55,7 +55,9 @@ def _estimate(plan: Any) -> None:
             f"Exactly this sweep is in the store already, {existing.state}: {fmt.count(existing.n_done)} trials done."
         )
         label = "Go on with it"
-    if st.button(label, type="primary", key="n.start", icon=":material/play_arrow:"):
+    may = (existing is not None and existing.state == "done") or reads_user.allowed("submit")
+    if st.button(label, type="primary", key="n.start", icon=":material/play_arrow:", disabled=not may,
+                 help=None if may else "Starting sweeps needs the role of a researcher."):  # fmt: skip
         # One step without a Streamlit call in between, so that a second click can't come between the two.
         identity = reads.submit(plan, workers=workers)
         done = existing is not None and existing.state == "done"

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import format as fmt
-from app import reads
+from app import reads, reads_user
 from app.scope import listed, scope_parts
-from quantbot.errors import NotFoundError, QuantBotError, SpecError
+from quantbot.errors import NotFoundError, QuantBotError, RefusedError, SpecError
+from quantbot.redaction import redact
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from sweeps.plan import Plan
     from sweeps.status import RunStatus
 
@@ -31,6 +34,7 @@ def page(show: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(show)
     def guarded() -> None:
         try:
+            trouble()
             show()
         except QuantBotError as error:
             problem(error)
@@ -46,12 +50,42 @@ def page(show: Callable[[], None]) -> Callable[[], None]:
 
 def problem(error: QuantBotError) -> None:
     """Show an error in its own words; everything in it is text."""
-    if isinstance(error, SpecError):
-        st.error("\n".join(f"- {fmt.plain(line)}" for line in error.problems))
+    if isinstance(error, RefusedError):
+        reads_user.refusal(error)
         return
-    lines = [fmt.plain(line) for line in str(error).splitlines()]
+    if isinstance(error, SpecError):
+        st.error("\n".join(f"- {fmt.plain(redact(line))}" for line in error.problems))
+        return
+    lines = [fmt.plain(line) for line in redact(str(error)).splitlines()]
     shown = st.warning if isinstance(error, NotFoundError) else st.error
     shown("  \n".join(lines) or type(error).__name__)
+
+
+def trouble() -> None:
+    """Show what went wrong in the act of a button, if anything did; refuse whoever is no user any more."""
+    reads_user.user()
+    error = reads_user.trouble()
+    if error is not None:
+        problem(error)
+
+
+def export_button(
+    place: DeltaGenerator, label: str, write: Callable[[], bytes | str], file: str, mime: str, *, subject: str,
+    key: str, icon: str = ":material/download:", help: str | None = None,  # noqa: A002 - as Streamlit calls it
+) -> None:  # fmt: skip
+    """Offer a file that is made when somebody takes it, to those who may; others see that they may not.
+
+    Parameters
+    ----------
+    subject
+        What the audit log says it is about: a run's identity.
+    """
+    if not reads_user.allowed("export"):
+        place.button(label, key=key, icon=icon, disabled=True, help="Taking files away needs the role of a researcher.")
+        return
+    place.download_button(
+        label, reads_user.exporting(write, subject, file), file, mime, key=key, icon=icon, on_click="ignore", help=help
+    )
 
 
 def warnings(sentences: Sequence[str]) -> None:

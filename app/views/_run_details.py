@@ -45,9 +45,10 @@ def details(which: str) -> None:
         mark = reads.mark_of(run.status)
         counts = reads_runs.states(run.identity, mark)
         _states(run, counts)
-        st.download_button(
-            "Report", lambda: reads_runs.report(run.identity, mark), f"{run.name or 'run'}-{run.short}.html",
-            "text/html", key="details.report", icon=":material/description:", on_click="ignore",
+        _parts.export_button(
+            st.container(), "Report", lambda: reads_runs.report(run.identity, mark),
+            f"{run.name or 'run'}-{run.short}.html", "text/html",
+            subject=run.identity, key="details.report", icon=":material/description:",
             help="What the Surface page says as one file that needs nothing else, made for print.",
         )  # fmt: skip
         shows: dict[str, Callable[[], None]] = {

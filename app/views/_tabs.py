@@ -12,7 +12,7 @@ from app import format as fmt
 from app import reads
 from app.figures.panels import pareto_panel, slices_panels
 from app.figures.tabs import importance_figure, slices_figure, surface_3d
-from app.views import _card, _panels, _parallel, _plane, _url
+from app.views import _card, _panels, _parallel, _parts, _plane, _url
 
 if TYPE_CHECKING:
     from app.views._controls import Controls
@@ -262,9 +262,9 @@ def _downloads(shown: Shown, controls: Controls, question: Mapping[str, Any]) ->
     places = st.columns([1, 1, 1, 5])
     for place, (label, (ending, mime)) in zip(places, _KINDS.items(), strict=False):
         kind = "netcdf" if ending == "nc" else ending
-        place.download_button(
-            label, _writer(shown, kind, controls, question), f"{shown.name}-{shown.identity[:12]}.{ending}", mime,
-            key=f"table.{ending}", icon=":material/download:", on_click="ignore",
+        _parts.export_button(
+            place, label, _writer(shown, kind, controls, question), f"{shown.name}-{shown.identity[:12]}.{ending}",
+            mime, subject=shown.identity, key=f"table.{ending}",
             help="All rows of the run, labelled" if ending == "nc" else "These rows, all of them",
         )  # fmt: skip
 

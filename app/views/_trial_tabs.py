@@ -19,7 +19,7 @@ from app.figures.trial_path import (
     months_table,
     rolling_chart,
 )
-from app.views import _trial_book, _url
+from app.views import _parts, _trial_book, _url
 
 if TYPE_CHECKING:
     from app.views._shown import Shown
@@ -302,14 +302,14 @@ def _export(shown: Shown, trial: int) -> None:
     tables: dict[str, reads_trial.Table] = {"Curves": "curves", "Orders": "orders", "Trades": "trades"}
     formats: dict[str, reads_trial.Format] = {"CSV": "csv", "Parquet": "parquet"}
     for label, table in tables.items():
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(label, width=90)
-            for name, form in formats.items():
-                st.download_button(
-                    name, _file(shown, trial, table, form), file_name=f"{shown.name}-{trial}-{table}.{form}",
-                    mime="text/csv" if form == "csv" else "application/vnd.apache.parquet",
-                    key=f"t.export.{table}.{form}", on_click="ignore", icon=":material/download:",
-                )  # fmt: skip
+        place = st.container(horizontal=True, vertical_alignment="center")
+        place.markdown(label, width=90)
+        for name, form in formats.items():
+            _parts.export_button(
+                place, name, _file(shown, trial, table, form), f"{shown.name}-{trial}-{table}.{form}",
+                "text/csv" if form == "csv" else "application/vnd.apache.parquet",
+                subject=shown.identity, key=f"t.export.{table}.{form}",
+            )  # fmt: skip
     st.caption("Copy Python")
     st.code(
         "from datasets.store import open_store\nfrom sweeps.results import open_run\n"

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import draft as drafts
 from app import format as fmt
-from app import reads, reads_risk
+from app import reads, reads_risk, reads_user
 from app.draft import AxisDraft, Draft, is_drawn
 from app.views import _axes, _keeping, _parts, _url
 from app.views._cost import cost
@@ -147,7 +147,9 @@ def _engine() -> Engine:
 def _strategy(engine: Engine) -> tuple[Strategy | None, str]:
     known = reads.strategies(engine.name)
     key = "n.strategy" if engine.name == "bars" else f"n.{engine.name}.strategy"
-    name = st.selectbox("Strategy", [*known, OWN], key=key)
+    policy = reads_user.policy()
+    own = [] if policy is not None and not (policy.uploaded_code or policy.strategies) else [OWN]
+    name = st.selectbox("Strategy", [*known, *own], key=key)
     reference = ""
     if name == OWN:
         reference = st.text_input(

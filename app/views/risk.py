@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app import format as fmt
-from app import reads, reads_risk
+from app import reads, reads_risk, reads_user
 from app.views import _parts, _risk_tabs, _shown, _url
 from quantbot.errors import NotFoundError, QuantBotError
 
@@ -131,16 +131,20 @@ def _number(shown: Shown, place: Any, view: dict[str, str]) -> int:
 
 
 def _files() -> Subject | None:
+    if not reads_user.allowed("upload"):
+        st.info("Handing in files needs the role of a researcher.")
+        return None
+    most = reads_user.in_force().upload_mb
     left, middle, right = st.columns([3, 2, 3])
     with left:
         returns = st.file_uploader(
-            "Returns: a date, and a column an asset (CSV)", type="csv", key="r.returns", max_upload_size=100
+            "Returns: a date, and a column an asset (CSV)", type="csv", key="r.returns", max_upload_size=most
         )
     with middle:
         kind = st.radio("They are", list(KINDS), key="r.kind", format_func=KINDS.__getitem__)
     with right:
         positions = st.file_uploader("Positions: asset, and weight, value or quantity and price (CSV, optional)",
-                                     type="csv", key="r.positions", max_upload_size=100)  # fmt: skip
+                                     type="csv", key="r.positions", max_upload_size=most)  # fmt: skip
     if returns is None:
         st.markdown("Files stay in this session: nothing is stored. They look like this:")
         one, two = st.columns(2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import format as fmt
-from app import reads, reads_runs
+from app import reads, reads_runs, reads_user
 from app.views import _parts, _run_details, _url
 from quantbot.errors import QuantBotError
 
@@ -40,8 +40,9 @@ def page() -> None:
     view = _url.arrive("runs", ("run",))
     title, button = st.columns([5, 2], vertical_alignment="center")
     title.subheader("Runs", anchor=False)
-    with button.container(horizontal=True, horizontal_alignment="right"):
-        st.page_link(_url.NEW, label="New sweep", icon=":material/add:")
+    if reads_user.allowed("submit"):
+        with button.container(horizontal=True, horizontal_alignment="right"):
+            st.page_link(_url.NEW, label="New sweep", icon=":material/add:")
     if not reads.runs():
         st.markdown(fmt.plain(f"0 runs in {reads.store_url()}"))
         _parts.empty("There is no run yet. A sweep is a grid of backtests over stored bars.", "New sweep", _url.NEW)
@@ -60,6 +61,7 @@ def page() -> None:
 @st.fragment(run_every=timedelta(seconds=1))
 def _live(marked: str) -> None:
     try:
+        _parts.trouble()  # a fragment runs without its page, for as long as it is open
         known = reads.runs()
     except QuantBotError as error:
         _parts.problem(error)
@@ -163,12 +165,20 @@ def _drawer(run: RunSummary) -> None:
     if st.button("Details", key=f"open-{run.identity}", icon=":material/info:", on_click=_open, args=(run.identity,)):
         st.rerun()  # the whole page: the details stand outside of what is read once a second
     if run.state == "running":
-        _stop(run)
-    elif run.state != "done":
+        if reads_user.allowed("cancel", reads_user.owner_of(run.identity)):
+            _stop(run)
+    elif run.state != "done" and reads_user.allowed("resume", reads_user.owner_of(run.identity)):
         st.button(
-            "Go on", key=f"go-{run.identity}", icon=":material/play_arrow:", on_click=reads.resume, args=(run.identity,)
+            "Go on",
+            key=f"go-{run.identity}",
+            icon=":material/play_arrow:",
+            args=(run.identity,),
+            on_click=reads_user.told(reads.resume),
         )
-    st.page_link(_url.NEW, label="Start another from it", icon=":material/add:", query_params={"from": run.identity})
+    if reads_user.allowed("submit"):
+        st.page_link(
+            _url.NEW, label="Start another from it", icon=":material/add:", query_params={"from": run.identity}
+        )
 
 
 def _stop(run: RunSummary) -> None:
@@ -189,8 +199,8 @@ def _ask(key: str, asking: bool) -> None:
 
 
 def _stopped(identity: str, key: str) -> None:
-    reads.stop(identity)
     _ask(key, False)
+    reads_user.told(reads.stop)(identity)
 
 
 if __name__ == "__main__":
