@@ -29,7 +29,7 @@ from sweeps.executors.base import (
     unwrap,
 )
 from sweeps.executors.pace import Pace, Source
-from sweeps.executors.tasks import Done, Refused, differing, digest_of, execute, once
+from sweeps.executors.tasks import Done, Refused, differing, digest_of, execute, greet, once
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -279,10 +279,9 @@ class DaskExecutor:
         """
         from sweeps.task import environment
 
-        here = environment()
-        self._environment = digest_of(here)
-        found = self._client.run(environment, on_error="return")
-        self._refuse({address: there for address, there in found.items() if there != here}, len(found))
+        self._environment = digest_of(environment())
+        found = self._client.run(greet, self._environment, on_error="return")
+        self._refuse({address: there for address, there in found.items() if there}, len(found))
 
     def _refuse(self, others: Mapping[str, Any], n_asked: int = 0) -> None:
         """Send workers away that would give other bits; raise where nobody is left, for then it is we who differ."""
@@ -311,8 +310,11 @@ class DaskExecutor:
         self._seen = self._info()
         self._looked = time.monotonic()
         if stall.look([str(worker["status"]) for worker in self._seen.values()], self._looked):
-            with contextlib.suppress(Exception):  # workers without a nanny can't be restarted; they are retired then
+            try:
                 self._client.restart_workers(list(self._seen), timeout=_ANSWER_SECONDS, raise_for_error=False)
+            except Exception:  # those without a nanny: ours leave and join again (`sweeps.executors.nodes`)
+                with contextlib.suppress(Exception):
+                    self._client.retire_workers(list(self._seen), close_workers=True)
 
     def _wait(self, futures: list[Any]) -> list[Any]:
         """Return the futures that ended, after a moment at the latest."""

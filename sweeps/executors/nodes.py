@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from quantbot.errors import InputError
 from sweeps.executors.child import resident
 from sweeps.executors.cluster import LOOPBACK, SETTINGS
+from sweeps.executors.tasks import REFUSED
 
 NODE_SETTINGS = SETTINGS | {
     "distributed.scheduler.http.routes": ["distributed.http.health"],
@@ -31,6 +32,7 @@ NODE_SETTINGS = SETTINGS | {
 DRAIN_SECONDS = 30.0  # for the blocks that a worker is at when it is asked to end
 _COLLECT_SECONDS = 2.0  # for the driver to get the receipts
 _LOOK_SECONDS = 0.1
+_REFUSED_SECONDS = 60.0  # until a worker of another version tries again: its driver may be replaced, too
 _FULL = 0.95  # of its memory
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _log = logging.getLogger("quantbot.cluster")
@@ -129,9 +131,12 @@ def serve_worker(
             if told.is_set():
                 await _drain(worker, drain_seconds)
                 return
-            _log.warning("left %s (%s); joins again", scheduler, worker.why if joined else joining.exception())
-            # Not all at once: a scheduler that comes back is busy enough.
-            await _first(told.wait(), asyncio.sleep(random.uniform(0.2, 1.5)))
+            why = "its driver has another environment" if REFUSED.is_set() else worker.why
+            _log.warning("left %s (%s); joins again", scheduler, why if joined else joining.exception())
+            # Not all at once: a scheduler that comes back is busy enough. What was refused stays what it is.
+            patience = _REFUSED_SECONDS if REFUSED.is_set() else 1.0
+            REFUSED.clear()
+            await _first(told.wait(), asyncio.sleep(patience * random.uniform(0.2, 1.5)))
 
     try:
         _run(serve)

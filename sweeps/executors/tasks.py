@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from sweeps.executors.base import POISON, Answer, Limits, answer
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+REFUSED = threading.Event()  # a driver has told this process that its environment is another
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,20 @@ def execute(
         The driver's, as `digest_of` gives it; empty where driver and worker can't differ.
     """
     worker = _address()
-    if environment:
-        here, digest = _environment()
-        if digest != environment:
-            return Refused(worker, here)
+    if environment and (here := greet(environment)):
+        return Refused(worker, here)
     began = time.monotonic()
     answers = [_one(run, item, limits, worker) for item in items]
     return Done(worker, answers, time.monotonic() - began)
+
+
+def greet(environment: str) -> Mapping[str, str]:
+    """Return this process's environment where it is not the driver's; empty where it is."""
+    here, digest = _environment()
+    if digest == environment:
+        return {}
+    REFUSED.set()
+    return here
 
 
 def once(run: Callable[[], R], limits: Limits | None = None) -> Answer[Callable[[], R], R]:

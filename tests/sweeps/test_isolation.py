@@ -173,7 +173,7 @@ def _spec(small: Any, reference: str) -> dict[str, Any]:
     return {
         **small.spec,
         "strategy": {"name": reference, "plain_python": True},
-        "parameters": {"fast": {"start": 2, "stop": 21, "step": 1}},
+        "parameters": {"fast": {"start": 2, "stop": 12, "step": 1}},
         "search": {},
         "folds": {"method": "none"},
         "execution": {},
