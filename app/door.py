@@ -12,15 +12,6 @@ import sys
 from pathlib import Path
 
 ENTRY = Path(__file__).with_name("streamlit_app.py")
-OPTIONS = {
-    "STREAMLIT_SERVER_HEADLESS": "true",
-    "STREAMLIT_SERVER_FILE_WATCHER_TYPE": "none",
-    "STREAMLIT_SERVER_MAX_UPLOAD_SIZE": "50",  # MB; reliability.md, P26
-    "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
-    "STREAMLIT_CLIENT_TOOLBAR_MODE": "viewer",
-    "STREAMLIT_CLIENT_SHOW_ERROR_DETAILS": "none",
-    "STREAMLIT_LOGGER_LEVEL": "warning",
-}
 
 
 def serve(socket: Path) -> None:
@@ -29,30 +20,39 @@ def serve(socket: Path) -> None:
     Raises
     ------
     InputError
-        If others may enter the folder.
+        If others may enter the folder, or nobody has to log in.
     """
+    from app.security.server import streamlit_environment, streamlit_options
+    from app.security.settings import VARIABLE, settings
     from quantbot.errors import InputError
 
+    found = settings()
+    if not found.has_login:
+        raise InputError(f"a socket is for a proxy that people log in at; {VARIABLE} names the file that says which")
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = socket.parent.stat().st_mode
     # A group may enter: on Kubernetes the proxy beside us is of our group.
     if mode & 0o007:
         raise InputError(f"others may enter {socket.parent} (mode {mode & 0o777:04o}); chmod 700 it")
-    for name, value in OPTIONS.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(streamlit_environment(streamlit_options(found)))
     import uvicorn
     from streamlit.starlette import App
 
     socket.unlink(missing_ok=True)
-    os.umask(0o007)
     uvicorn.run(App(ENTRY), uds=str(socket), log_level="warning", access_log=False, server_header=False)
 
 
 def main() -> int:
     """Run as a command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    from quantbot.errors import QuantBotError
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("socket", type=Path)
-    serve(parser.parse_args().socket)
+    try:
+        serve(parser.parse_args().socket)
+    except QuantBotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -188,7 +188,7 @@ def cost(plan: Plan, workers: int) -> dict[str, str]:
 
 
 def submit(plan: Plan, *, workers: int) -> str:
-    """Write the request and have a detached process drive it; a second call for the same run starts nothing."""
+    """Write the request, and have a detached process drive it unless runners do; a second call starts nothing."""
     from sweeps.admission import admit_plan
     from sweeps.submission import start_driver
     from sweeps.submission import submit as write_request
@@ -199,16 +199,26 @@ def submit(plan: Plan, *, workers: int) -> str:
         if policy is not None:
             admit_plan(plan, policy, store())
         identity = write_request(plan.spec, store(), plan=plan, user="" if who.local else who.name)
-        drive(identity, start_driver, workers=workers)
+        if not has_runners():
+            drive(identity, start_driver, workers=workers)
     return identity
 
 
+def has_runners() -> bool:
+    """Return whether runs wait for `quantbot runner`, as ``QUANTBOT_RUNNER=service`` says."""
+    return os.environ.get("QUANTBOT_RUNNER") == "service"
+
+
 def resume(identity: str) -> None:
-    """Have a detached process drive what is missing of a run."""
+    """Have a runner, or a detached process, drive what is missing of a run."""
+    from sweeps.submission import resume as ask_again
     from sweeps.submission import start_driver
 
     with reads_user.acting("resume", identity, reads_user.owner_of(identity)):
-        drive(identity, start_driver, workers=cores())
+        if has_runners():
+            ask_again(store(), identity)
+        else:
+            drive(identity, start_driver, workers=cores())
 
 
 def drive(identity: str, start: Callable[..., int], *, workers: int) -> None:

