@@ -1,10 +1,11 @@
 """Kills at random, and what is left of a run then: `python bench/kill_storm.py --help`.
 
-A Dask scheduler, nannies with a worker each and runners, all processes of this machine under a supervisor that starts
-again whatever ended. Each round submits a run of blocks that take a few tenths of a second and, until it is committed,
-kills (SIGKILL) a worker, a nanny, the scheduler or a runner, drawn from the round's seed. Afterwards the result digest
-must be the one of an undisturbed serial drive, and no block may have been begun once it was in the store: each worker
-appends to a log when it begins a block, and that is compared with the time of the block's object.
+A scheduler (`quantbot scheduler`), a worker (`quantbot worker`), a worker under a nanny (`dask worker`) and runners
+(`quantbot runner`), all processes of this machine under a supervisor that starts again whatever ended. Each round
+submits a run of blocks that take a few tenths of a second and, until it is committed, kills (SIGKILL) a worker, a
+nanny, the scheduler or a runner, drawn from the round's seed. Afterwards the result digest must be the one of an
+undisturbed serial drive, and no block may have been begun once it was in the store: each worker appends to a log when
+it begins a block, and that is compared with the time of the block's object.
 
 Rounds are lines of a file (`--out`); those that are there already are not run again, so a long storm is made of short
 ones. `--recovery N` makes one kill a run in place of many, N of each kind, and says how long nothing went on.
@@ -41,6 +42,13 @@ _LOG = "QUANTBOT_STORM_LOG"
 
 def main() -> int:
     arguments = parse()
+    if arguments.be_worker:
+        from sweeps.executors.nodes import serve_worker
+
+        dask_setup(None)
+        serve_worker(arguments.be_worker, directory=arguments.folder)
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, nothing is left running
     with contextlib.ExitStack() as stack:
         folder = Path(arguments.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="storm-")))
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,17 +81,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="number, and so seed, of the first round")
     parser.add_argument("--seed", type=int, default=6, help="of all rounds together")
     parser.add_argument("--kills", type=int, default=5, help="the most in a round")
-    parser.add_argument("--every", type=float, default=1.5, help="mean seconds between two kills")
+    parser.add_argument("--every", type=float, default=1.2, help="mean seconds between two kills")
     parser.add_argument("--recovery", type=int, default=0, metavar="N", help="one kill a run, N of each kind")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--nannies", type=int, default=1)
     parser.add_argument("--runners", type=int, default=2)
     parser.add_argument("--lease", type=float, default=3.0, help="seconds; the service's own is 30")
-    parser.add_argument("--points", type=int, default=8, help="points of a block")
-    parser.add_argument("--bars", type=int, default=800)
+    parser.add_argument("--points", type=int, default=4, help="points of a block")
+    parser.add_argument("--bars", type=int, default=6000)
     parser.add_argument("--limit", type=float, default=240.0, help="seconds after which a round is lost")
     parser.add_argument("--folder", help="of the store and the logs; a temporary one where not said")
     parser.add_argument("--out", help="file of the rounds, a JSON object a line")
+    parser.add_argument("--be-worker", metavar="ADDRESS", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -179,7 +189,7 @@ class Storm:
             return run.store.exists("manifest.json") or time.time() - began > self.arguments.limit
 
         if mode == "storm":
-            n_kills = draws.randint(1, self.arguments.kills)
+            n_kills = draws.randint(min(2, self.arguments.kills), self.arguments.kills)
             kinds = draws.choices(list(KINDS), list(KINDS.values()), k=n_kills)
             pauses = [draws.expovariate(1 / self.arguments.every) for _ in kinds]
             wait(lambda: over() or len(run.finished()) >= 1, self.arguments.limit)
@@ -187,11 +197,11 @@ class Storm:
                 wait(over, pause)
                 if over():
                     break
-                kills.append(processes.kill(kind, draws))
+                kills.append(processes.kill(kind, draws, run))
         else:
             kind = self.arguments.kinds[number % len(self.arguments.kinds)]
             wait(lambda: over() or (len(run.finished()) >= 3 and processes.busy()), self.arguments.limit)
-            kills.append(processes.kill(kind, draws))
+            kills.append(processes.kill(kind, draws, run))
         wait(over, self.arguments.limit)
         seconds = time.time() - began
         manifest = run.manifest()
@@ -201,7 +211,7 @@ class Storm:
             if (self.path / "runs" / run.identity / run.block_key(entry["block"])).stat().st_mtime < entry["at"]
         ] if manifest else []  # fmt: skip
         for kill in kills:
-            kill["seconds"] = recovery(kill, begun, processes)
+            kill["seconds"] = recovery(kill, begun, self.path / "runs" / run.identity / "lease")
         digest = manifest.result_digest if manifest else ""
         return {
             "mode": mode, "round": number, "seconds": round(seconds, 2), "kills": kills, "digest": digest,
@@ -211,17 +221,21 @@ class Storm:
         }  # fmt: skip
 
 
-def recovery(kill: dict[str, Any], begun: list[dict[str, Any]], processes: Stack) -> float | None:
-    """Return after how many seconds what the kill stopped went on; None where it stopped nothing."""
+def recovery(kill: dict[str, Any], begun: list[dict[str, Any]], lease: Path) -> float | None:
+    """Return after how many seconds what the kill stopped went on; None where it stopped nothing.
+
+    After a worker's end: its blocks are begun again. After the scheduler's or a runner's: a block is begun under the
+    next lease; workers may go on for a moment with what they had been sent under the old one.
+    """
     if kill["kind"] in ("worker", "nanny"):
-        later = [entry["at"] for entry in begun if entry["block"] in kill["blocks"] and entry["at"] > kill["at"]]
+        since, mine = kill["at"], [entry for entry in begun if entry["block"] in kill["blocks"]]
     else:
-        since = kill["at"] if kill["kind"] == "runner" else processes.started("scheduler", kill["at"])
-        driver = kill["kind"] != "runner" or kill["drove"]
-        later = [entry["at"] for entry in begun if entry["at"] > since] if driver else []
-        if kill["kind"] == "runner":
-            # What the dead one's client had sent to the cluster may still have begun: the new one's is what counts.
-            later = [at for at in later if at > kill["at"] + kill["lease_left"]]
+        old, new = (lease / f"{kill['lease'] + number:08d}.json" for number in (0, 1))
+        if not kill["lease"] or not new.exists() or old.stat().st_mtime < kill["at"] - kill["ttl"]:
+            return None
+        state, mine = json.loads(old.read_bytes()), begun
+        since = max(old.stat().st_mtime + (0 if state["released"] else kill["ttl"]), kill["at"])
+    later = [entry["at"] for entry in mine if entry["at"] > since]
     return round(min(later) - kill["at"], 2) if later else None
 
 
@@ -242,22 +256,24 @@ class Stack:
         self._environment = os.environ | {
             _LOG: str(self._log_path), "DASK_CONFIG": str(config), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
         }  # fmt: skip
-        here = ["--host", "127.0.0.1"]
-        self._commands = {
-            "scheduler": [*dask_command("scheduler"), *here, "--port", str(port), "--no-dashboard", "--no-show"]
-        }
+        quantbot = [sys.executable, "-m", "app"]
+        self._commands = {"scheduler": [*quantbot, "scheduler", "--port", str(port)]}
         for index in range(arguments.workers):
+            self._commands[f"worker-{index}"] = [
+                sys.executable, __file__, "--be-worker", self.address, "--folder", str(folder / "scratch"),
+            ]  # fmt: skip
+        for index in range(arguments.nannies):
             self._commands[f"nanny-{index}"] = [
-                *dask_command("worker"), self.address, *here, "--nworkers", "1", "--nthreads", "1", "--no-dashboard",
-                "--preload", __file__, "--local-directory", str(folder / "scratch"), "--death-timeout", "20",
+                sys.executable, "-m", "dask", "worker", self.address, "--host", "127.0.0.1", "--nworkers", "1",
+                "--nthreads", "1", "--no-dashboard", "--preload", __file__, "--death-timeout", "20",
+                "--local-directory", str(folder / "scratch"),
             ]  # fmt: skip
         for index in range(arguments.runners):
             self._commands[f"runner-{index}"] = [
-                sys.executable, "-m", "app", "runner", "--store", url, "--scheduler", self.address,
+                *quantbot, "runner", "--store", url, "--scheduler", self.address,
                 "--name", f"runner-{index}", "--lease", str(arguments.lease),
             ]  # fmt: skip
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._starts: list[tuple[str, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise, daemon=True)
 
@@ -287,11 +303,6 @@ class Stack:
                         command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment,
                         cwd=self.folder, start_new_session=True,
                     )  # fmt: skip
-                self._starts.append((name, time.time()))
-
-    def started(self, name: str, after: float) -> float:
-        """Return when a process was first started after a time."""
-        return min((at for found, at in self._starts if found == name and at > after), default=float("inf"))
 
     def log(self) -> list[dict[str, Any]]:
         """Return what workers noted since `forget`."""
@@ -311,26 +322,30 @@ class Stack:
                 open_blocks[entry["pid"]].remove(entry["block"])
         return {pid: blocks for pid, blocks in open_blocks.items() if blocks}
 
-    def kill(self, kind: str, draws: random.Random) -> dict[str, Any]:
+    def kill(self, kind: str, draws: random.Random, run: Any) -> dict[str, Any]:
         """Kill one of a kind, and return what it was at."""
-        names = sorted(name for name in self._commands if name.startswith("nanny" if kind == "worker" else kind))
+        from sweeps.lease import lease_state
+
+        ours = ("worker", "nanny") if kind == "worker" else (kind,)
+        names = sorted(name for name in self._commands if name.startswith(ours))
         name = draws.choice(names)
         if kind == "runner":
             names = [found for found in names if self._drives(found)] or names
             name = draws.choice(names)
         process = self._processes.get(name)
-        found: dict[str, Any] = {"kind": kind, "name": name, "at": time.time(), "blocks": []}
+        found: dict[str, Any] = {"kind": kind, "name": name, "at": time.time(), "blocks": [], "lease": 0}
         if process is None or process.poll() is not None:
             return found  # it is being started again just now
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(process.pid).children(recursive=True)
             busy = self.busy()
-            pids = {child.pid for child in children}
+            pids = {process.pid} | {child.pid for child in children}
             found["blocks"] = [block for pid in pids & busy.keys() for block in busy[pid]] if kind != "runner" else []
-            if kind == "runner":
-                found |= {"drove": self._drives(name), "lease_left": self._lease_left()}
+            drove = kind == "scheduler" or (kind == "runner" and self._drives(name))
+            found |= {"lease": lease_state(run.store).number if drove else 0, "ttl": self.arguments.lease}
             victims = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-            for victim in victims[:1] if kind == "worker" else [psutil.Process(process.pid)]:
+            inside = kind == "worker" and name.startswith("nanny")
+            for victim in victims[:1] if inside else [psutil.Process(process.pid)]:
                 found["at"] = time.time()
                 victim.send_signal(signal.SIGKILL)
         return found
@@ -341,28 +356,14 @@ class Stack:
 
         return any(runner.name == name and runner.runs for runner in runners(open_store(self.url)))
 
-    def _lease_left(self) -> float:
-        """Return how many seconds the leases that are held now go on without their holder, at least."""
-        from datasets.store import open_store
-        from sweeps.lease import lease_state
-        from sweeps.service import tickets
-
-        root = open_store(self.url)
-        states = [lease_state(root.child(f"runs/{ticket.identity}")) for ticket in tickets(root)]
-        return max((state.ttl_seconds - state.age_seconds for state in states if state.alive), default=0.0)
-
     def keep_logs(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for log in self.folder.glob("*.log"):
             shutil.copy(log, folder / log.name)
 
 
-def dask_command(which: str) -> list[str]:
-    return [sys.executable, "-m", "dask", which]
-
-
 def dask_config() -> dict[str, Any]:
-    """Return our settings of Dask as a file has them: a scheduler and workers of their own don't hear the client's."""
+    """Return our settings of Dask as a file has them, for the worker that is Dask's own."""
     from sweeps.executors.cluster import SETTINGS
 
     document: dict[str, Any] = {}

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sweeps.plan import Plan
 
 _LONGEST_SECONDS = 600.0  # that compiling a strategy may take, or running its trials again
+# A connection that broke under a library's hands says as little about the run as one whose loss was noticed.
+NOT_THE_RUNS_FAULT = (ClusterError, OSError)
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def drive(
                     if end.ending == "cancelled":
                         remove(root, waiting)
                     return _ended(run, plan, end, started, followed)
-                except (ClusterError, StoreError):
+                except NOT_THE_RUNS_FAULT:
                     raise
                 except Exception:
                     # It would fail again; whoever has put it right asks for it again.
@@ -214,7 +216,7 @@ def _drive(
     except (KeyboardInterrupt, SystemExit):
         lease.note = "interrupted"
         raise
-    except (ClusterError, StoreError) as error:
+    except NOT_THE_RUNS_FAULT as error:
         lease.trouble = trouble_of(error)
         lease.note = str(error)[:2000]
         raise
@@ -223,9 +225,11 @@ def _drive(
         raise
 
 
-def trouble_of(error: ClusterError | StoreError) -> str:
+def trouble_of(error: BaseException) -> str:
     """Return the name of what kept a run from going on, though the run itself is sound."""
-    return error.trouble if isinstance(error, ClusterError) else "store down"
+    if isinstance(error, ClusterError):
+        return error.trouble
+    return "store down" if isinstance(error, StoreError) else "scheduler down"
 
 
 def _compute(

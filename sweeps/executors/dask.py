@@ -145,15 +145,21 @@ class DaskExecutor:
             return
         with self._connected():
             first: dict[str, str] = {}
+            self._seen = self._info()
             for address in self._seen:
                 first.setdefault(str(urlsplit(address).hostname) if self._scheduler else "", address)
             futures = [
-                self._client.submit(once, run, limits, key=self._key("prepare"), pure=False, workers=[address])
+                self._client.submit(
+                    once, run, limits, key=self._key("prepare"), pure=False, workers=[address], allow_other_workers=True
+                )
                 for address in first.values()
             ]
             seconds = _PREPARE_SECONDS + (limits.seconds if limits else 0.0)
             for found in [self._result(future, seconds) for future in futures]:
-                unwrap(Answer(None, failure=found) if isinstance(found, Failure) else found)
+                if isinstance(found, Failure):
+                    # A worker that went away meanwhile says nothing about the run.
+                    raise ClusterError(f"no worker was left to prepare the run: {found}", "no workers")
+                unwrap(found)
 
     def map(
         self,

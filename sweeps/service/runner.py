@@ -21,9 +21,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from quantbot.errors import InputError, QuantBotError, RunError, StoreError
-from sweeps.executors.base import ClusterError, Executor, nothing
+from sweeps.executors.base import Executor, nothing
 from sweeps.lease import TTL_SECONDS
-from sweeps.run import DrivenError, Outcome, drive, trouble_of
+from sweeps.run import NOT_THE_RUNS_FAULT, DrivenError, Outcome, drive, trouble_of
 from sweeps.runstore import SHORT, RunStore
 from sweeps.service import heartbeat
 from sweeps.service.metering import Account, usage_of_users
@@ -221,7 +221,7 @@ class Runner:
                     else:
                         self._drive(ticket, executor)
                     attempt = 0
-                except (ClusterError, StoreError) as error:
+                except NOT_THE_RUNS_FAULT as error:
                     # Also a cluster that is well is made anew: what its workers had in hand is nobody's any more.
                     executor = None
                     with contextlib.suppress(Exception):
@@ -310,7 +310,7 @@ class Runner:
             self._ended(ticket, outcome)
         except DrivenError:
             self._later(ticket, max(self._ttl / 6, 0.2))
-        except (ClusterError, StoreError):
+        except NOT_THE_RUNS_FAULT:
             raise
         except QuantBotError as error:
             self._failed(ticket, error)
