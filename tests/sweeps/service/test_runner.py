@@ -216,8 +216,8 @@ def test_drain__gives_the_lease_back_and_begins_nothing(root: Store, small: Any,
 
 def test_dead_runners_run__is_taken_over_when_the_lease_ends(root: Store, small: Any, digest: str) -> None:
     identity = small.submit(root)
-    assert acquire(RunStore(root, identity).store, 1.0) is not None  # and its holder dies
-    with running(Runner(root, serial, poll_seconds=0.05)):
+    assert acquire(RunStore(root, identity).store, 0.5) is not None  # and its holder dies
+    with running(Runner(root, serial, poll_seconds=0.05, ttl_seconds=1.0)):
         wait_for(lambda: run_status(root, identity).state == "done")
     assert run_status(root, identity).result_digest == digest
 
