@@ -18,6 +18,7 @@ import numpy as np
 
 from datasets import layout, references, schema
 from datasets.columns import BarColumns
+from datasets.landing import commit
 from datasets.manifest import Manifest, StoredObject, VerifiedObjects, canonical
 from datasets.schema import BarsMeta
 from datasets.store import Store
@@ -219,7 +220,11 @@ class Dataset:
 
     def damage(self) -> list[str]:
         """Read everything and return what is wrong, one line an object or asset; empty when all is as written."""
-        return self._verified.damage() or self.other_content()
+        return self.damaged_objects() or self.other_content()
+
+    def damaged_objects(self) -> list[str]:
+        """Read every object and return which are not what was written, one line each; nothing is decoded."""
+        return self._verified.damage()
 
     def other_content(self) -> list[str]:
         """Return the assets whose bars are not those that the version was made of, though every object is whole."""
@@ -314,7 +319,8 @@ def write_bars(
     """Write the bars of every asset as one version of the dataset `name`, and point the name to it.
 
     Nobody sees anything of it before everything is there. The same content and description are the same version on
-    every store: then nothing is written but, where another version was the newest, the pointer.
+    every store: then its objects are read and compared, and nothing is written but, where another version was the
+    newest, the pointer. Where one of them is damaged, the version is written again.
 
     Parameters
     ----------
@@ -337,10 +343,17 @@ def write_bars(
     _check_symbols(symbols)
     entries, times = _describe(symbols, columns)
     version = _version(entries, meta)
+    dataset, damaged = None, False
     try:
         dataset = read_version(root, name, version)
+        damaged = bool(dataset.damaged_objects())
     except NotFoundError:
-        dataset = _write_version(root, name, version, columns, entries, times, meta, quality)
+        pass
+    except CorruptError:
+        damaged = True
+    if dataset is None or damaged:
+        described = _Described(columns, entries, times, meta, quality)
+        dataset = _write_version(root, name, version, described, replace=damaged)
     references.point(root, name, version)
     return dataset
 
@@ -417,21 +430,26 @@ def _merge(union: Nanoseconds | None, times: Nanoseconds) -> Nanoseconds:
     return np.union1d(union, times)
 
 
-def _write_version(
-    root: Store,
-    name: str,
-    version: str,
-    columns: Mapping[str, BarColumns],
-    entries: list[dict[str, Any]],
-    times: Nanoseconds,
-    meta: BarsMeta,
-    quality: Mapping[str, Any],
-) -> Dataset:
+@dataclass(frozen=True, eq=False)
+class _Described:
+    """What a version is made of."""
+
+    columns: Mapping[str, BarColumns]
+    entries: list[dict[str, Any]]
+    times: Nanoseconds
+    meta: BarsMeta
+    quality: Mapping[str, Any]
+
+
+def _write_version(root: Store, name: str, version: str, described: _Described, *, replace: bool) -> Dataset:
     """Write objects, then the manifest, and return the version of whoever wrote it first.
 
-    Each attempt has a folder of its own, so that two writers, or the rest of a killed one, never mix.
+    Each attempt has a folder of its own, so that two writers, or the rest of a killed one, never mix. With `replace`
+    the manifest takes the place of one whose objects are damaged: the content is the same.
     """
     from datasets.arrays import BarArrays
+
+    columns, entries, times, meta = described.columns, described.entries, described.times, described.meta
 
     store = root.child(references.version_folder(name, version))
     folder = f"data-{uuid.uuid4().hex[:12]}"
@@ -441,7 +459,7 @@ def _write_version(
     chosen = layout.choose(len(times), lengths)
     arrays = BarArrays(columns, symbols, lengths, times, chosen, variables, _group_attributes(meta))
     objects = {f"{folder}/{_ZARR}/{key}": each for key, each in arrays.write(store.child(f"{folder}/{_ZARR}")).items()}
-    report = canonical(dict(quality))
+    report = canonical(dict(described.quality))
     store.put(f"{folder}/{_QUALITY}", report)
     objects[f"{folder}/{_QUALITY}"] = StoredObject.of(report)
     head = {
@@ -455,7 +473,7 @@ def _write_version(
         "meta": meta.to_dict(),
     }
     manifest = Manifest(head, objects)
-    if store.put_new(references.MANIFEST, manifest.to_bytes()):
+    if commit(store, manifest, store, references.MANIFEST, replace=replace):
         return Dataset(root, name, version, manifest)
     for key in objects:
         store.delete(key)  # this attempt's own folder: nobody else knows of it

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from datasets import references, schema
 from datasets.events import KIND, QUALITY, SNAPSHOTS, STORED, ZARR, EventsDataset, EventsMeta, version_of
 from datasets.events_quality import SessionCheck, report_of
+from datasets.landing import commit
 from datasets.manifest import Manifest, StoredObject, canonical
 from datasets.quality import Finding, QualityReport
 from datasets.store import Store
 from quantbot.book import BookInstrument, Events
 from quantbot.book.events import COLUMNS
-from quantbot.errors import DataError, InputError
+from quantbot.errors import CorruptError, DataError, InputError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -153,10 +154,22 @@ class EventsWriter:
             "meta": self.meta.to_dict(),
         }  # fmt: skip
         key = f"{references.version_folder(self.name, version)}/{references.MANIFEST}"
-        created = self.root.put_new(key, Manifest(head, objects).to_bytes())
+        manifest = Manifest(head, objects)
+        created = commit(self._base, manifest, self.root, key)
+        if not created and self._is_damaged(version):
+            created = commit(self._base, manifest, self.root, key, replace=True)
         if not created:
             self._remove()  # the same events are there already, written by an earlier attempt
         return created
+
+    def _is_damaged(self, version: str) -> bool:
+        """Return whether the version that an earlier attempt wrote is not whole any more."""
+        from datasets.versions import read_any
+
+        try:
+            return bool(read_any(self.root, self.name, version).damage())
+        except CorruptError:
+            return True
 
     def _remove(self) -> None:
         for key in self._base.list(f"{self._folder}/"):

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets.seals import check_format
+from datasets.seals import check_format, twice
 from datasets.store import Store
 from quantbot.errors import CorruptError, NotFoundError
 
@@ -128,7 +128,7 @@ class VerifiedObjects:
         first, last = start // SEGMENT_BYTES, (stop - 1) // SEGMENT_BYTES
         parts = self._cached(key, first, last)
         if parts is None:
-            parts = self._read(key, expected, first, last + 1)
+            parts = twice(lambda: self._read(key, expected, first, last + 1))
             self._remember(key, first, parts)
         offset = start - first * SEGMENT_BYTES
         if len(parts) == 1:
@@ -157,7 +157,7 @@ class VerifiedObjects:
         """Read one object and say what is wrong with it; empty when it is whole."""
         try:
             expected = self._expected(key)
-            data = b"".join(self._read(key, expected, 0, len(expected.segments)))
+            data = b"".join(twice(lambda: self._read(key, expected, 0, len(expected.segments))))
             if expected.segments != (expected.sha256,) and _sha256(data) != expected.sha256:
                 raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {_sha256(data)}")
         except CorruptError as error:

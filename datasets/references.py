@@ -87,9 +87,16 @@ def newest(root: Store, name: str) -> Reference | None:
 
 
 def point(root: Store, name: str, version: str) -> bool:
-    """Point `name` to `version`, unless it does already; return whether a pointer was written."""
+    """Point `name` to `version`, unless it does already; return whether a pointer was written.
+
+    Pointers that are damaged or missing are written again: nobody knows any more where they pointed.
+    """
     for _ in range(_ATTEMPTS):
-        last = newest(root, name)
+        try:
+            last = newest(root, name)
+        except CorruptError:
+            _mend(root, name, version)
+            last = newest(root, name)
         if last is not None and last.version == version:
             return False
         number = last.number + 1 if last else 1
@@ -100,8 +107,23 @@ def point(root: Store, name: str, version: str) -> bool:
     raise StoreError(f"{root.url} refused {_ATTEMPTS} pointers of {name!r} in a row: are others writing it in a loop?")
 
 
+def _mend(root: Store, name: str, version: str) -> None:
+    """Let every pointer that can't be read point to `version`."""
+    numbers = [int(key[-13:-5]) for key in _listed(root, name) if key[-13:-5].isdigit()]
+    for number in range(1, max(numbers, default=0) + 1):
+        key = f"{folder(name)}/{_REFS}/{number:08d}.json"
+        try:
+            _read(root, key)
+        except CorruptError:
+            root.put(key, seal(canonical({"version": check_version(version), "created_ns": root.now_ns()}), key))
+
+
+def _listed(root: Store, name: str) -> list[str]:
+    return [key for key in root.list(f"{folder(name)}/{_REFS}/") if key.endswith(".json")]
+
+
 def _keys(root: Store, name: str) -> list[str]:
-    keys = [key for key in root.list(f"{folder(name)}/{_REFS}/") if key.endswith(".json")]
+    keys = _listed(root, name)
     for number, key in enumerate(keys, start=1):
         wanted = f"{folder(name)}/{_REFS}/{number:08d}.json"
         if key != wanted:

@@ -21,6 +21,7 @@ from datasets.ingest.files import list_files, unpacked
 from datasets.ingest.options import BarOptions
 from datasets.ingest.small import MOST_TOLD, read_numbers, read_times, split_rows
 from datasets.ingest.table import Problems, place, shown
+from datasets.landing import commit
 from datasets.manifest import Manifest, VerifiedObjects, canonical
 from datasets.store import Store, open_store
 from datasets.versions import read_manifest
@@ -59,10 +60,8 @@ class ScenariosDataset:
 
         from datasets.store_zarr import VerifiedZarr
 
-        folder = self.root.child(_FOLDER).child(references.version_folder(self.name, self.version))
         label = f"scenarios {self.name}@{self.version[:12]}"
-        verified = VerifiedObjects(folder, self.manifest.objects, label)
-        stored = VerifiedZarr(verified, f"{self.manifest.head['folder']}/{_ZARR}")
+        stored = VerifiedZarr(self._verified, f"{self.manifest.head['folder']}/{_ZARR}")
         known, returns, chances = (
             zarr.open_array(stored, path=name, mode="r", zarr_format=3)[:]
             for name in ("known", "returns", "probability")
@@ -71,6 +70,15 @@ class ScenariosDataset:
         if _version(given) != self.version:
             raise CorruptError(f"{label} decodes to other scenarios: expected {self.version}, found {_version(given)}")
         return given
+
+    def damage(self) -> list[str]:
+        """Read everything and return what is wrong, one line an object; empty when all is as written."""
+        return self._verified.damage()
+
+    @property
+    def _verified(self) -> VerifiedObjects:
+        folder = self.root.child(_FOLDER).child(references.version_folder(self.name, self.version))
+        return VerifiedObjects(folder, self.manifest.objects, f"scenarios {self.name}@{self.version[:12]}")
 
 
 def read_csv(path: str | Path) -> GivenScenarios:
@@ -129,9 +137,15 @@ def write_scenarios(root: Store, name: str, given: GivenScenarios) -> ScenariosD
 
     references.check_name(name)
     own, version = root.child(_FOLDER), _version(given)
+    dataset, damaged = None, False
     try:
         dataset = read_scenarios(root, name, version)
+        damaged = bool(dataset.damage())
     except NotFoundError:
+        pass
+    except CorruptError:
+        damaged = True
+    if dataset is None or damaged:
         store = own.child(references.version_folder(name, version))
         folder = f"data-{uuid.uuid4().hex[:12]}"
         target = RecordingZarr(store.child(f"{folder}/{_ZARR}"))
@@ -146,7 +160,7 @@ def write_scenarios(root: Store, name: str, given: GivenScenarios) -> ScenariosD
             "n_sets": len(given.sets_ns),
         }
         manifest = Manifest(head, objects)
-        if store.put_new(references.MANIFEST, manifest.to_bytes()):
+        if commit(store, manifest, store, references.MANIFEST, replace=damaged):
             dataset = ScenariosDataset(root, name, version, manifest)
         else:
             for key in objects:

@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from quantbot.errors import CorruptError, FormatError
 
+T = TypeVar("T")
+
 _NAME = b'"sha256":"'
 _SEAL_BYTES = len(_NAME) + 64 + 2  # its name, 64 hex digits, and '"}'
+
+
+def twice(read: Callable[[], T]) -> T:
+    """Return what `read` does, asked once more where its bytes are not what was written.
+
+    A network can change bytes that the store has whole; what the store itself lost stays lost.
+    """
+    try:
+        return read()
+    except CorruptError:
+        return read()
 
 
 def seal(text: bytes, place: str) -> bytes:

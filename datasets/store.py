@@ -76,6 +76,10 @@ class Store(Protocol):
         """Return the store's clock: what `modified_ns` of an object written now would be."""
         ...
 
+    def free_bytes(self) -> int | None:
+        """Return how much more the store can hold, None where nobody knows."""
+        ...
+
     def temporaries(self, before_ns: int) -> Keys:
         """Return the names of half-written objects that were last touched before a moment of the store's clock."""
         ...

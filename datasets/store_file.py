@@ -125,6 +125,15 @@ class FileStore:
         with self._temporary("the clock", b"") as temporary, self._errors("read", "the clock"):
             return os.stat(temporary).st_mtime_ns
 
+    def free_bytes(self) -> int | None:
+        """Return the free space of the file system, as far as this account may use it."""
+        folder = self._root
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        with self._errors("read", "the free space"):
+            found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
     def temporaries(self, before_ns: int) -> Keys:
         """Return the names of half-written files that were last touched before a moment of the file system's clock."""
         found: Keys = []
@@ -185,6 +194,7 @@ class FileStore:
             with self._errors("write", key):
                 os.makedirs(self._temporaries, exist_ok=True)
                 with open(path, "xb") as file:
+                    _reserve(file.fileno(), len(data))
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
@@ -230,6 +240,16 @@ class FileStore:
     def _fail(self, action: str, key: str, error: OSError) -> NoReturn:
         kind, advice = next((found[1:] for found in _FAULTS if error.errno in found[0]), (StoreError, ""))
         raise kind(f"can't {action} {key!r} in {self.url}: {error.strerror or type(error).__name__}{advice}") from error
+
+
+def _reserve(descriptor: int, n_bytes: int) -> None:
+    """Take the space before anything is written: a full disk is known at once, and other writers lose none of it."""
+    if n_bytes and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, n_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM):
+                raise
 
 
 def _make_folders(folder: str) -> list[str]:

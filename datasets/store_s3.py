@@ -28,12 +28,13 @@ from quantbot.errors import AccessError, FullError, NotFoundError, OutageError, 
 if TYPE_CHECKING:
     from datasets.store_zarr import ZarrStore
 
-# How long a request is repeated, in seconds: a store that answers "later" usually recovers, one that can't be reached
-# is usually a wrong address, and a person waits for the message.
+# How long a request is repeated, in seconds: a store that answers "later" usually recovers, and so does one that can't
+# be reached but answered before. One that never did is usually a wrong address, and a person waits for the message.
 _OUTAGE_SECONDS = 60.0
 _UNREACHABLE_SECONDS = 8.0
 _CONNECT_SECONDS = 4
-_READ_SECONDS = 20
+_READ_SECONDS = 15  # without a byte; a body that comes slower than `_SLOWEST` bytes a second is given up too
+_SLOWEST = 128 * 1024
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -123,6 +124,10 @@ class S3Store:
             raise StoreError(f"the server behind {self.url} sends no Date header, so its clock can't be read")
         return int(parsedate_to_datetime(date).timestamp()) * 1_000_000_000
 
+    def free_bytes(self) -> int | None:
+        """Return None: a bucket has no end that one can ask for."""
+        return None
+
     def temporaries(self, before_ns: int) -> Keys:
         """Return nothing: an object is put in one request, which leaves nothing half written."""
         return []
@@ -181,12 +186,16 @@ class S3Store:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return client.call(method, Bucket=self._bucket, **arguments)
+                answer = client.call(method, Bucket=self._bucket, **arguments)
+                client.answered = True
+                return answer
             except Exception as error:
                 fault = _fault(error)
+                client.answered |= fault.kind not in ("unreachable", "lost", "no credentials")
                 if (fault.kind == "refused" and refused_is_none) or (fault.kind == "beyond" and beyond_is_none):
                     return None
-                patience = {"later": _OUTAGE_SECONDS, "lost": _OUTAGE_SECONDS, "unreachable": _UNREACHABLE_SECONDS}
+                away = _OUTAGE_SECONDS if client.answered else _UNREACHABLE_SECONDS
+                patience = {"later": _OUTAGE_SECONDS, "lost": _OUTAGE_SECONDS, "unreachable": away}
                 if time.monotonic() - began + pause > patience.get(fault.kind, 0.0):
                     raise self._error(fault, method, key, client.endpoint) from error
                 # Full jitter: a hundred workers that met one outage don't come back at one moment.
@@ -195,7 +204,7 @@ class S3Store:
 
     def _error(self, fault: _Fault, method: str, key: str, endpoint: str) -> Exception:
         action = f"{method} {self.url}/{key}"
-        if fault.kind == "missing" and method != "list_objects_v2":
+        if fault.kind == "missing" and method not in ("list_objects_v2", "put_object"):
             return NotFoundError(f"no object {key!r} in {self.url}")
         if fault.kind in ("no bucket", "missing"):
             return StoreError(f"there is no bucket {self._bucket!r} at {endpoint}; make it, or check the name")
@@ -282,6 +291,8 @@ class _Client:
     def __init__(self) -> None:
         import s3fs
 
+        self.answered = False  # whether there ever was a server at this address
+
         config: dict[str, Any] = {
             "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": _READ_SECONDS,
@@ -310,10 +321,11 @@ class _Client:
         return sync(self._fs.loop, partial(self._send, method, arguments), timeout=_OUTAGE_SECONDS * 5)
 
     async def _send(self, method: str, arguments: dict[str, Any]) -> Any:
-        answer = await self._fs._call_s3(method, **arguments)
+        async with asyncio.timeout(_CONNECT_SECONDS + _READ_SECONDS + len(arguments.get("Body", b"")) / _SLOWEST):
+            answer = await self._fs._call_s3(method, **arguments)
         if method != "get_object":
             return answer
-        async with answer["Body"] as stream:
+        async with asyncio.timeout(_READ_SECONDS + answer["ContentLength"] / _SLOWEST), answer["Body"] as stream:
             body = await stream.read()
         if len(body) != answer["ContentLength"]:
             raise ConnectionError(f"{len(body)} of {answer['ContentLength']} bytes came")

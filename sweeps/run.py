@@ -201,8 +201,9 @@ def _drive(
                 n_computed += len(missing)
                 manifest = run.commit(plan)
             except CorruptError:
-                # Bytes that contradict their own digest are nobody's result: without them the block is missing.
-                if n_computed > 2 * plan.n_blocks or not run.discard_damaged(plan):
+                # Bytes that contradict their own digest are nobody's result: without them the block is missing. So is
+                # one that the store acknowledged and never had.
+                if n_computed > 2 * plan.n_blocks or not (run.discard_damaged(plan) or _missing(run, plan)):
                     raise
         publish(run, plan, manifest)
         _settle(run, plan, manifest, executor)

@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
-from datasets.seals import check_format, seal, unseal
+from datasets.landing import confirm
+from datasets.seals import check_format, seal, twice, unseal
 from quantbot.errors import CorruptError, DivergenceError, FormatError, InputError, NotFoundError
 from sweeps.rows import (
     HEADER_BYTES,
@@ -163,7 +164,7 @@ class RunStore:
 
     def read_sealed(self, key: str) -> bytes:
         """Return the text of a JSON object, verified, or raise `NotFoundError`."""
-        return unseal(self.store.get(key), self._place(key), f"{self.url}/{key}")
+        return twice(lambda: unseal(self.store.get(key), self._place(key), f"{self.url}/{key}"))
 
     def _sealed(self, key: str, data: bytes) -> bytes:
         return seal(data, self._place(key)) if key.endswith(".json") else data
@@ -187,7 +188,7 @@ class RunStore:
         """Return the request, or raise `NotFoundError`."""
         request = self.read_json("request.json")
         if request is None:
-            raise NotFoundError(f"no run {self.identity[:SHORT]} in {self.root.url}")
+            raise NotFoundError(f"no run {self.identity[:SHORT]} in {self.root.url}: it has no request.json")
         return request
 
     def plan(self) -> Plan:
@@ -232,7 +233,7 @@ class RunStore:
             If the object is missing, damaged, another block's, or not the one that the manifest (`entry`) names.
         """
         where = f"{self.url}/{self.block_key(block.index)}"
-        header, rows = decode(self._get(block, 0, None), where)
+        header, rows = twice(lambda: decode(self._get(block, 0, None), where))
         _check_place(header, self.identity, block, where)
         _check_entry(header, entry, where)
         return header, rows
@@ -260,10 +261,14 @@ class RunStore:
         header = self.header(block)
         _check_entry(header, entry, where)
         start, length = header.place(part)
-        data = self._get(block, start, length) if length else b""
-        if part == REASONS:
-            return decode_failures(header, data, where)
-        return decode_status(header, data, where) if part == STATUS else decode_column(header, part, data, where)
+
+        def read() -> NDArray[Any] | list[Any]:
+            data = self._get(block, start, length) if length else b""
+            if part == REASONS:
+                return decode_failures(header, data, where)
+            return decode_status(header, data, where) if part == STATUS else decode_column(header, part, data, where)
+
+        return twice(read)
 
     def read_parts(self, part: str, blocks: Sequence[Block], manifest: Manifest | None = None) -> Iterator[Any]:
         """Yield `read_part` of each, in order, some read ahead."""
@@ -342,7 +347,15 @@ class RunStore:
         return manifest
 
     def commit(self, plan: Plan) -> Manifest:
-        """Read every block back, verify it, and write the manifest; a run is done from then on."""
+        """Read every block back, verify it, and write the manifest; a run is done from then on.
+
+        Raises
+        ------
+        CorruptError
+            If a block is missing or damaged: it must be computed again.
+        OutageError
+            If the store acknowledged the manifest and doesn't show it.
+        """
         digest = ResultDigest(plan.measures)
         entries = []
         blocks = [plan.block(index) for index in range(plan.n_blocks)]
@@ -360,7 +373,9 @@ class RunStore:
             plan.measures,
             tuple(entries),
         )
-        self.put_once("manifest.json", manifest.to_bytes())
+        data = manifest.to_bytes()
+        self.put_once("manifest.json", data)
+        confirm(self.store, {"manifest.json": len(self._sealed("manifest.json", data))})
         return manifest
 
 
@@ -389,14 +404,18 @@ def _planned(root_url: str, identity: str) -> tuple[Plan, str]:
 
     run = RunStore(open_store(root_url), identity)
     where = f"{run.url}/plan.json"
-    try:
+
+    def read() -> tuple[Plan, str]:
         data = run.store.get("plan.json")
-        plan = Plan.from_bytes(unseal(data, f"{RUNS}/{identity}/plan.json", where), where)
+        return Plan.from_bytes(unseal(data, f"{RUNS}/{identity}/plan.json", where), where), _sha256(data)
+
+    try:
+        plan, digest = twice(read)
     except NotFoundError as error:
         raise NotFoundError(f"no run {identity[:SHORT]} in {root_url}: it has no plan.json; submit it first") from error
     if plan.identity != identity:
         raise CorruptError(f"{where} belongs to run {plan.identity[:SHORT]}")
-    return plan, _sha256(data)
+    return plan, digest
 
 
 @lru_cache(maxsize=200_000)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.selftest import check_takes
 from quantbot.errors import RunError
 from sweeps.quarantine import lift
 from sweeps.runstore import SHORT, RunStore, to_json
@@ -53,6 +54,8 @@ def submit(
     ------
     InputError
         If the priority is none.
+    AccessError, FullError
+        If these credentials may not write, or the rows have no room.
     """
     check_priority(priority)
     if plan is None:
@@ -60,6 +63,8 @@ def submit(
 
         plan = make_plan(spec, root)
     run = RunStore(root, plan.identity)
+    # Blocks, and the same rows once more for anybody with xarray.
+    check_takes(root, 2 * plan.n_trials * (8 * len(plan.measures) + 1))
     run.put_first("plan.json", plan.to_bytes())
     run.put_first("sources.json", plan.bundle.to_json().encode())
     name = spec.run.name or ""

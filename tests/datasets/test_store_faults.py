@@ -45,7 +45,7 @@ def test_ingest__that_failed_at_any_write_is_whole_after_another_try(
     columns = {"AAA": some_bars(40, 1), "BBB": some_bars(40, 2)}
     n = 0
     while True:
-        n += 1
+        n += 1 if moment == "before" else 3
         root = open_store(tmp_path / str(n))
         with StoreFaults(n, moment, operations=WRITES) as faults:
             try:
@@ -61,6 +61,39 @@ def test_ingest__that_failed_at_any_write_is_whole_after_another_try(
         assert again.damage() == []
         assert again.columns("BBB").digest() == columns["BBB"].digest()
     assert n > 10
+
+
+@pytest.mark.parametrize("ending", ["close/c/0/0", "manifest.json", "refs/00000001.json", "time/zarr.json"])
+@pytest.mark.parametrize("fault", ["flipped", "missing"])
+def test_ingest__of_what_is_stored_and_damaged_makes_it_whole(
+    tmp_path: Path, some_bars: Any, ending: str, fault: str
+) -> None:
+    root, columns = open_store(tmp_path), {"AAA": some_bars(40, 1)}
+    write_bars(root, "test/x", columns, META, {})
+    key = next(key for key in root.list() if key.endswith(ending))
+    if fault == "missing":
+        root.delete(key)
+    else:
+        root.put(key, root.get(key)[:-9] + b"x" + root.get(key)[-8:])
+    again = write_bars(root, "test/x", columns, META, {})
+    assert again.damage() == []
+    assert Catalog(root).open("test/x").columns("AAA").digest() == columns["AAA"].digest()
+
+
+@pytest.mark.parametrize("matching", ["close/c/", "manifest.json"])
+def test_ingest__into_a_store_that_swallows_objects_commits_nothing(
+    tmp_path: Path, some_bars: Any, matching: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.landing.PATIENCE_SECONDS", 0.3)
+    root, columns = open_store(tmp_path), {"AAA": some_bars(40, 1)}
+    with (
+        StoreFaults(1, "lost", operations=("put", "put_new"), matching=matching) as faults,
+        pytest.raises(OutageError, match=r"acknowledged 1 of .* doesn't show them"),
+    ):
+        write_bars(root, "test/x", columns, META, {})
+    assert faults.fired == 1
+    assert Catalog(root).names() == []
+    assert write_bars(root, "test/x", columns, META, {}).damage() == []
 
 
 def test_disk_full__is_an_error_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

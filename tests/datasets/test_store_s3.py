@@ -1,94 +1,24 @@
 """What an S3 store does when the server, the network or the credentials fail."""
 
-import http.client
 import os
 import pickle
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import pytest
+from s3_proxy import CUT_ANSWER, CUT_BODY, LATER, PASS, first, s3_proxy
 
 from datasets import store_s3
 from datasets.store import open_store
 from quantbot.errors import NotFoundError, StoreError
 
-# What a fault proxy does with a request: pass it on, answer 503, or let it land and cut the answer.
-PASS, LATER, CUT_ANSWER, CUT_BODY = "pass", "later", "cut answer", "cut body"
-
-
-@contextmanager
-def fault_proxy(monkeypatch: pytest.MonkeyPatch, fault: Callable[[str, str], str]) -> Iterator[None]:
-    """Put a proxy that asks `fault(method, path)` about each request between this process and the server."""
-    upstream = urlsplit(os.environ["AWS_ENDPOINT_URL_S3"])
-
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            action = fault(self.command, self.path)
-            if action == LATER:
-                self.answer(503, [("Content-Length", "0")], b"")
-                return
-            server = http.client.HTTPConnection(upstream.hostname, upstream.port, timeout=30)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
-            server.request(self.command, self.path, body=body or None, headers=headers)
-            response = server.getresponse()
-            data = response.read()
-            server.close()
-            if action == CUT_ANSWER:
-                self.close_connection = True
-                return
-            if action == CUT_BODY:
-                data, self.close_connection = data[: len(data) // 2], True
-            self.answer(response.status, response.getheaders(), data)
-
-        def answer(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
-            self.send_response_only(status)
-            for name, value in headers:
-                if name.lower() not in ("transfer-encoding", "connection"):
-                    self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
-
-        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = forward
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        with monkeypatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{proxy.server_port}")
-            yield
-        proxy.shutdown()
-
-
-def first(n: int, action: str, of: str) -> Callable[[str, str], str]:
-    """Return a fault that meets the first `n` requests with method `of`."""
-    left = [n]
-
-    def fault(method: str, _: str) -> str:
-        if method == of and left[0] > 0:
-            left[0] -= 1
-            return action
-        return PASS
-
-    return fault
-
 
 def test_put_new__takes_its_own_lost_answer_for_success(s3_url, monkeypatch):
     store = open_store(s3_url)
-    with fault_proxy(monkeypatch, first(2, CUT_ANSWER, "PUT")):
+    with s3_proxy(first(2, CUT_ANSWER, "PUT")):
         assert store.put_new("x", b"mine") is True
         assert store.put_new("x", b"mine") is False
     assert store.get("x") == b"mine"
@@ -97,7 +27,7 @@ def test_put_new__takes_its_own_lost_answer_for_success(s3_url, monkeypatch):
 def test_put_new__takes_a_repeat_below_it_for_its_own(s3_url, monkeypatch):
     store = open_store(s3_url)
     cut = []
-    with fault_proxy(monkeypatch, lambda method, _: cut.pop() if method == "PUT" and cut else PASS):
+    with s3_proxy(lambda method, _: cut.pop() if method == "PUT" and cut else PASS):
         for n in range(5):
             store.put(f"warm/{n}", b"")  # keeps the connection, on which aiohttp repeats a request in silence
             cut.append(CUT_ANSWER)
@@ -107,7 +37,7 @@ def test_put_new__takes_a_repeat_below_it_for_its_own(s3_url, monkeypatch):
 def test_put_new__takes_another_s_object_for_a_conflict_after_a_lost_answer(s3_url, monkeypatch):
     store = open_store(s3_url)
     store.put_new("x", b"the same bytes")
-    with fault_proxy(monkeypatch, first(1, CUT_ANSWER, "PUT")):
+    with s3_proxy(first(1, CUT_ANSWER, "PUT")):
         assert store.put_new("x", b"the same bytes") is False
 
 
@@ -123,7 +53,7 @@ def test_put_new__has_one_winner_though_answers_are_lost(s3_url, monkeypatch):
 
     # The second round meets kept connections, on which aiohttp repeats a request by itself.
     for key in ("race/1", "race/2"):
-        with fault_proxy(monkeypatch, fault), ThreadPoolExecutor(4) as pool:
+        with s3_proxy(fault), ThreadPoolExecutor(4) as pool:
             wins = list(pool.map(partial(race, key), range(4)))
         assert wins.count(True) == 1
         assert store.get(key) == b"%d" % wins.index(True)
@@ -132,9 +62,9 @@ def test_put_new__has_one_winner_though_answers_are_lost(s3_url, monkeypatch):
 def test_requests__are_repeated_while_the_server_says_later(s3_url, monkeypatch):
     store = open_store(s3_url)
     store.put_new("x", b"0123456789")
-    with fault_proxy(monkeypatch, first(2, LATER, "GET")):
+    with s3_proxy(first(2, LATER, "GET")):
         assert store.get("x") == b"0123456789"
-    with fault_proxy(monkeypatch, first(2, LATER, "PUT")):
+    with s3_proxy(first(2, LATER, "PUT")):
         assert store.put_new("y", b"") is True
 
 
@@ -142,14 +72,14 @@ def test_get__never_returns_half_a_body(s3_url, monkeypatch):
     store = open_store(s3_url)
     data = os.urandom(200_000)
     store.put_new("x", data)
-    with fault_proxy(monkeypatch, first(2, CUT_BODY, "GET")):
+    with s3_proxy(first(2, CUT_BODY, "GET")):
         assert store.get("x") == data
 
 
 def test_outage__ends_in_an_error_that_names_the_endpoint(s3_url, monkeypatch):
     monkeypatch.setattr(store_s3, "_OUTAGE_SECONDS", 1.0)
     said = r"http://127\.0\.0\.1:\d+ failed \(503.*list_objects_v2"
-    with fault_proxy(monkeypatch, first(1_000, LATER, "GET")), pytest.raises(StoreError, match=said):
+    with s3_proxy(first(1_000, LATER, "GET")), pytest.raises(StoreError, match=said):
         open_store(s3_url).list()
 
 
