@@ -84,6 +84,11 @@ class ObservedStore:
         """Return the store's clock."""
         return int(self._timed("now_ns"))
 
+    def free_bytes(self) -> int | None:
+        """Return how much more the store can hold, None where nobody knows."""
+        found: int | None = self._timed("free_bytes")
+        return found
+
     def temporaries(self, before_ns: int) -> Keys:
         """Return the names of half-written objects that were last touched before a moment of the store's clock."""
         return Keys(self._timed("temporaries", before_ns))
