@@ -274,7 +274,13 @@ def test_new__takes_back_what_it_wrote(
     assert next(metric.value for metric in app.metric if metric.label == "Trials") == before
 
 
-@pytest.mark.parametrize("strategy", ["ema_cross", "donchian", "bollinger", "rsi", "momentum"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "momentum",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ema_cross", "donchian", "bollinger", "rsi")),
+    ],
+)
 def test_new__has_a_form_for_every_strategy(
     monkeypatch: pytest.MonkeyPatch, stored: tuple[str, dict[str, str]], strategy: str
 ) -> None:

@@ -107,6 +107,7 @@ def test_search__depends_neither_on_executor_nor_on_partition(
     assert phase_bytes(root, found.identity) == phase_bytes(there.root, outcome.identity)
 
 
+@pytest.mark.slow
 def test_killed_driver__is_followed_by_one_that_chooses_the_same(
     root: Store, start: Callable[..., str], finished: tuple[Run, Outcome]
 ) -> None:

@@ -337,8 +337,8 @@ with serial() as executor:
 
 @pytest.mark.parametrize(
     "moment",
-    ["within-commit", "within-entry",
-     *(pytest.param(after, marks=pytest.mark.slow) for after in ("after-commit", "after-entry"))],
+    ["within-commit",
+     *(pytest.param(when, marks=pytest.mark.slow) for when in ("within-entry", "after-commit", "after-entry"))],
 )  # fmt: skip
 def test_ledger__counts_once_whenever_the_driver_is_killed(whole: Store, small: Any, root: Store, moment: str) -> None:
     identity = small.submit(root)

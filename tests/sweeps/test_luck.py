@@ -94,6 +94,7 @@ def ten(small: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     return runs
 
 
+@pytest.mark.slow
 def test_deflated_sharpe__is_exactly_the_same_when_a_sweep_is_divided_into_ten_runs(
     found: Luck, ten: list[Run]
 ) -> None:

@@ -89,6 +89,7 @@ def test_null__goes_on_from_what_was_run_and_is_read_by_anybody(small: Any, root
     assert read_null(run) == more
 
 
+@pytest.mark.slow
 def test_null__is_the_same_on_two_processes(small: Any, root: Store, run: Run) -> None:
     other = driven(small, root)
     with dask_executor(2) as executor:

@@ -120,7 +120,8 @@ def test_the_planted_edge__is_an_annual_sharpe_ratio_of_two() -> None:
     assert earned.mean() / earned.std() * np.sqrt(252) == pytest.approx(2.0, abs=0.1)
 
 
-@pytest.mark.parametrize(("make", "kind"), [pytest.param(noise, "luck", marks=pytest.mark.slow), (trend, "real")])
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "kind"), [(noise, "luck"), (trend, "real")])
 def test_one_sweep__is_called_what_it_is(make: Callable[[int], np.ndarray], kind: str, tmp_path: Path) -> None:
     verdict = judged(open_store(tmp_path), make(0))
     assert getattr(verdict, kind), verdict

@@ -145,6 +145,7 @@ def show_tab(page: Any, name: str) -> None:
     settle(page)
 
 
+@pytest.mark.slow
 def test_surface__of_a_hundred_thousand_trials_answers_every_hand_and_its_link_draws_the_same(
     page: Any, serve: Callable[[str], str], large_run: tuple[str, str]
 ) -> None:

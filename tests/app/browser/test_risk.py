@@ -59,6 +59,7 @@ def test_risk__of_a_finished_run_answers_where_it_comes_from(page: Any, shown: S
     other.context.close()
 
 
+@pytest.mark.slow
 def test_risk__of_uploaded_files_shows_the_same_page(page: Any, shown: Shown, tmp_path: Path) -> None:
     url, _ = shown
     values = 0.01 * np.random.default_rng(1).standard_normal((150, 3))

@@ -144,11 +144,12 @@ def tab_to(page: Any, wanted: str, most: int = 80) -> None:
     ("address", "wanted"),
     [
         ("runs?run={failing}", "Retry these"),
-        ("runs", "two"),
         ("new", "Start sweep"),
-        ("trial?run={two}&trial=3&t.part=Drawdowns", "Zoom there"),
-        ("compare?k.a={two}.3&k.b={two}.9", "Remove"),
-        ("data?d.view=findings", "Findings"),  # of such a row the chosen one; arrows lead on from it
+        pytest.param("runs", "two", marks=pytest.mark.slow),
+        pytest.param("trial?run={two}&trial=3&t.part=Drawdowns", "Zoom there", marks=pytest.mark.slow),
+        pytest.param("compare?k.a={two}.3&k.b={two}.9", "Remove", marks=pytest.mark.slow),
+        # Of such a row the chosen one; arrows lead on from it.
+        pytest.param("data?d.view=findings", "Findings", marks=pytest.mark.slow),
     ],
 )
 def test_keyboard__reaches_what_a_page_is_for(page: Any, shown: Shown, address: str, wanted: str) -> None:
