@@ -187,9 +187,12 @@ def cost(plan: Plan, workers: int) -> dict[str, str]:
     }
 
 
-def submit(plan: Plan, *, workers: int) -> str:
+def submit(plan: Plan, *, workers: int, priority: int = 0, core_hours: float | None = None) -> str:
     """Write the request, and have a detached process drive it unless runners do; a second call starts nothing."""
+    from app.security.roles import Role
+    from quantbot.errors import RefusedError
     from sweeps.admission import admit_plan
+    from sweeps.service import Budget
     from sweeps.submission import start_driver
     from sweeps.submission import submit as write_request
 
@@ -198,7 +201,11 @@ def submit(plan: Plan, *, workers: int) -> str:
         policy = reads_user.policy()
         if policy is not None:
             admit_plan(plan, policy, store())
-        identity = write_request(plan.spec, store(), plan=plan, user="" if who.local else who.name)
+        if priority > 0 and not who.local and who.role < Role.OPERATOR:
+            raise RefusedError(f"{who.name} may not go before others: a priority above 0 takes an operator")
+        budget = Budget(core_hours=core_hours) if core_hours else None
+        name = "" if who.local else who.name
+        identity = write_request(plan.spec, store(), plan=plan, user=name, priority=priority, budget=budget)
         if not has_runners():
             drive(identity, start_driver, workers=workers)
     return identity
@@ -229,6 +236,15 @@ def drive(identity: str, start: Callable[..., int], *, workers: int) -> None:
             return
         _STARTED[identity] = time.monotonic()
         start(store().url, identity, workers=workers)
+
+
+def pause(identity: str) -> None:
+    """Have a run wait after the blocks in flight; it keeps its place in the queue."""
+    from sweeps.submission import pause as ask
+
+    with reads_user.acting("pause", identity, reads_user.owner_of(identity)):
+        ask(store(), identity)
+    _STARTED.pop(identity, None)
 
 
 def stop(identity: str) -> None:

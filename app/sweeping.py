@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sweeps.progress import Progress
     from sweeps.results import Run
     from sweeps.run import Outcome
+    from sweeps.service import Usage
     from sweeps.status import RunStatus
 
 
@@ -59,9 +60,9 @@ class Driven:
         """Say what was computed and what was there."""
         outcome = self.outcome
         failed = f"; {fmt.plural(outcome.n_failed, 'trial')} failed" if outcome.n_failed else ""
-        if outcome.state == "cancelled":
+        if outcome.state != "done":
             kept = f"{fmt.count(outcome.n_computed + outcome.n_reused)} of {fmt.plural(outcome.n_blocks, 'block')}"
-            return f"cancelled after {fmt.duration(outcome.seconds)}; {kept} are kept{failed}"
+            return f"{outcome.state} after {fmt.duration(outcome.seconds)}; {kept} are kept{failed}"
         if outcome.n_computed == 0 and not outcome.followed:
             return f"nothing to compute: all {fmt.count(outcome.n_trials)} trials were there{failed}"
         if outcome.n_computed == 0:
@@ -190,6 +191,21 @@ def status_words(status: RunStatus) -> str:
     return ", ".join(words)
 
 
+def usage_words(usage: Usage) -> str:
+    """Say what a run took; empty where nobody has counted.
+
+    Examples
+    --------
+    >>> from sweeps.service import Usage
+    >>> usage_words(Usage(core_seconds=90.0, bytes_read=2_000_000, n_blocks=12)).replace(fmt.SPACE, " ")
+    '1 min 30 s of workers, 12 blocks, 2.0 MB read'
+    """
+    if not usage.n_blocks:
+        return ""
+    blocks = fmt.plural(usage.n_blocks, "block")
+    return f"{fmt.duration(usage.core_seconds)} of workers, {blocks}, {fmt.size(usage.bytes_read)} read"
+
+
 def run_rows(run: Run) -> list[tuple[str, str]]:
     """Return what a run is and how far, line by line."""
     plan, status = run.plan, run.status
@@ -199,7 +215,9 @@ def run_rows(run: Run) -> list[tuple[str, str]]:
         "run": f"{run.short} ({plan.spec.name})",
         "state": f"{status.state}: {status_words(status)} trials{speed}",
         "driver": status.driver,
+        "cause": status.trouble if status.state == "stalled" else "",
         "note": status.note,
+        "took": usage_words(status.usage),
         "strategy": plan.bundle.reference,
         "data": f"{plan.dataset_name}@{fmt.short(plan.dataset_version)}: {_few(plan.symbols)}",
         "folds": ", ".join(_fold(fold.name, fold.start_ns, fold.end_ns) for fold in plan.folds),

@@ -11,6 +11,8 @@ import typer
 
 from app import terminal
 from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, group, open_root
+from app.commands.sweep_service import CoreHours, Priority, RunName, Submit, WallHours
+from app.commands.sweep_service import register as register_service
 from app.terminal import ExitCode
 
 if TYPE_CHECKING:
@@ -20,11 +22,9 @@ if TYPE_CHECKING:
     from sweeps.spec import Spec
 
 app = group("sweep", "Plan, run and read sweeps.")
+register_service(app)
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="A TOML file; sweeps/examples has some.")]
-RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run: the first digits of its identity, or a name that it was given.")
-]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; default: one a core.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of each worker.")]
 Processes = Annotated[
@@ -75,6 +75,7 @@ def plan(spec: SpecPath, workers: Workers = None, store: StoreUrl = DEFAULT_STOR
         "quantbot sweep run mine.toml --workers 8 --threads 2 --name second-try",
         "quantbot sweep run mine.toml --store s3://bucket/quantbot --scheduler tls://scheduler:8786",
         "quantbot sweep run mine.toml --detach",
+        "quantbot sweep run mine.toml --submit --priority 10 --core-hours 50",
     ),
 )
 def run(
@@ -86,6 +87,10 @@ def run(
     serial: Serial = False,
     scheduler: Scheduler = None,
     detach: Detach = False,
+    submit_only: Submit = None,
+    priority: Priority = 0,
+    core_hours: CoreHours = None,
+    wall_hours: WallHours = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however long it will take.")] = False,
     store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
@@ -95,6 +100,7 @@ def run(
     The same spec over the same data is the same run: what is there is not computed again, whoever computed it. Ctrl-C
     keeps every finished block. Ends with exit code 3 when trials failed.
     """
+    from app.commands.sweep_service import budget_of, say_submitted, to_runners
     from app.sweeping import Cluster, computed_trials
     from sweeps.plan import make_plan
     from sweeps.runstore import RunStore
@@ -105,9 +111,12 @@ def run(
     cluster = Cluster(workers, threads, processes, scheduler, serial)
     made = make_plan(_named(load_spec(spec), name), root, workers=cluster.n_workers)
     _warn(made)
-    if not yes:
+    if not yes and not to_runners(submit_only):
         _ask(made, computed_trials(made, root), cluster)
-    identity = submit(made.spec, root, plan=made)
+    identity = submit(made.spec, root, plan=made, priority=priority, budget=budget_of(core_hours, wall_hours))
+    if to_runners(submit_only) and not detach:
+        say_submitted(root, identity, json)
+        return
     # Whoever submitted this run first has fixed its plan; ours only found its identity.
     stored = RunStore(root, identity).plan()
     if detach:
@@ -129,14 +138,31 @@ def resume(
     serial: Serial = False,
     scheduler: Scheduler = None,
     detach: Detach = False,
+    submit_only: Submit = None,
+    priority: Priority = 0,
+    core_hours: CoreHours = None,
+    wall_hours: WallHours = None,
     store: StoreUrl = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
-    """Go on with a run that was interrupted, cancelled or whose driver died: only what is missing is computed."""
+    """Go on with a run that stopped before its end: only what is missing is computed.
+
+    It may have been interrupted, paused, cancelled, or out of budget (then give it a larger one); its driver may have
+    died, or a block been quarantined, which is then tried again.
+    """
+    from app.commands.sweep_service import budget_of, say_submitted, to_runners
     from app.sweeping import Cluster
     from sweeps.results import open_run
+    from sweeps.submission import resume as ask_again
 
     root = open_root(store)
+    budget = budget_of(core_hours, wall_hours)
+    if (to_runners(submit_only) and not detach) or budget is not None:
+        identity = open_run(root, name).identity
+        ask_again(root, identity, priority=priority, budget=budget)
+        if to_runners(submit_only) and not detach:
+            say_submitted(root, identity, json)
+            return
     cluster = Cluster(workers, threads, processes, scheduler, serial)
     plan = open_run(root, name).plan
     if detach:
@@ -203,26 +229,6 @@ def show(
     show_results(run, n_best)
 
 
-@app.command("cancel", short_help="Stop whoever drives a run.", epilog=examples("quantbot sweep cancel 3fa2c41b"))
-def cancel(name: RunName, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
-    """Stop whoever drives a run, here or elsewhere; what is finished is kept, and `resume` goes on from there."""
-    from sweeps.results import find_run, run_status
-    from sweeps.submission import cancel
-
-    root = open_root(store)
-    identity = find_run(root, name)
-    status = run_status(root, identity)
-    if status.state != "done":
-        cancel(root, identity)
-    if json:
-        terminal.print_json({"identity": identity, "state": status.state, "cancelled": status.state != "done"})
-    elif status.state == "done":
-        terminal.say(f"run {status.short} is done; there is nothing to cancel")
-    else:
-        who = f"{status.driver} stops after the blocks that it is at" if status.driver else "nobody drives it now"
-        terminal.say(f"run {status.short} is cancelled: {who}; `quantbot sweep resume {status.short}` goes on")
-
-
 @app.command(
     "unlock",
     short_help="Look at the test of a locked holdout.",
@@ -278,8 +284,8 @@ def _drive(root: Store, plan: Plan, cluster: Cluster, json: bool) -> None:
         terminal.say("")
         show_results(run, 10)
         terminal.note(f"the surface: `quantbot app --store {root.url}`, then {surface_path(run.identity)}")
-    if driven.outcome.state == "cancelled":
-        raise terminal.Interrupted(f"cancelled; `quantbot sweep resume {run.short}` goes on from there")
+    if driven.outcome.state != "done":
+        raise terminal.Interrupted(f"{driven.outcome.state}; `quantbot sweep resume {run.short}` goes on from there")
     if driven.outcome.n_failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
 

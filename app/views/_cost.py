@@ -34,8 +34,12 @@ def _estimate(plan: Any) -> None:
     factors += [fmt.plural(len(plan.folds), "fold"), fmt.plural(len(plan.assets), noun_of(plan))]
     st.metric("Trials", fmt.count(plan.n_trials), help=" x ".join(factors))
     st.caption(f"{' x '.join(factors)}, in {fmt.plural(plan.n_blocks, 'block')}")
-    first("n.workers", reads.cores())
-    workers = int(st.number_input("Workers", 1, 64, key="n.workers", help="Processes on this machine."))
+    workers, asked = reads.cores(), dict[str, Any]()
+    if reads.has_runners():
+        asked = _for_runners()
+    else:
+        first("n.workers", workers)
+        workers = int(st.number_input("Workers", 1, 64, key="n.workers", help="Processes on this machine."))
     for label, value in reads.cost(plan, workers).items():
         st.markdown(f"{label}: {fmt.plain(value)}")
     _parts.warnings(plan.warnings)
@@ -59,6 +63,18 @@ def _estimate(plan: Any) -> None:
     if st.button(label, type="primary", key="n.start", icon=":material/play_arrow:", disabled=not may,
                  help=None if may else "Starting sweeps needs the role of a researcher."):  # fmt: skip
         # One step without a Streamlit call in between, so that a second click can't come between the two.
-        identity = reads.submit(plan, workers=workers)
+        identity = reads.submit(plan, workers=workers, **asked)
         done = existing is not None and existing.state == "done"
         st.switch_page(_url.SURFACE if done else _url.RUNS, query_params={"run": identity})
+
+
+def _for_runners() -> dict[str, Any]:
+    """Ask what runners want to know: who goes first, and when to stop."""
+    left, right = st.columns(2)
+    first("n.priority", 0)
+    priority = left.number_input("Priority", -100, 100, key="n.priority", help="Runners take the higher first.")
+    hours = right.number_input(
+        "Core-hours", 0.0, None, value=None, key="n.core_hours", placeholder="no limit",
+        help="What it may take of workers before it stops with what it has; a larger one goes on.",
+    )  # fmt: skip
+    return {"priority": int(priority), "core_hours": hours or None}

@@ -9,24 +9,31 @@ import streamlit as st
 
 from app import format as fmt
 from app import reads, reads_runs, reads_user
+from app.sweeping import usage_words
 from app.views import _parts, _run_details, _url
 from quantbot.errors import QuantBotError
 
 if TYPE_CHECKING:
     from sweeps.status import RunStatus, RunSummary
 
-STATES = ("running", "waiting", "stalled", "cancelled", "done")
+STATES = ("running", "waiting", "stalled", "paused", "budget spent", "failed", "cancelled", "done")
 _BADGES = {
     "running": (":material/play_arrow:", "blue"),
     "waiting": (":material/schedule:", "gray"),
     "stalled": (":material/warning:", "orange"),
+    "paused": (":material/pause:", "gray"),
+    "budget spent": (":material/savings:", "orange"),
+    "failed": (":material/error:", "red"),
     "cancelled": (":material/stop:", "gray"),
     "done": (":material/check:", "green"),
 }
 _MEANINGS = {
     "running": "A process computes it; it goes on when this page is closed.",
     "waiting": "Submitted, but nobody computes it: start it, or wait for a runner.",
-    "stalled": "Its process died or gets nothing done; what is finished is kept.",
+    "stalled": "Nothing gets done, for the cause below; what is finished is kept.",
+    "paused": "Waits in its place until somebody has it go on; what is finished is kept.",
+    "budget spent": "It took what it may take; with a larger budget it goes on.",
+    "failed": "It can't be computed: its note says why. What is finished is kept.",
     "cancelled": "Stopped on purpose; what is finished is kept.",
     "done": "Every trial is in the store, and committed.",
 }
@@ -115,7 +122,10 @@ def _row(run: RunSummary) -> None:
             )  # fmt: skip
             st.caption(run.short)
         icon, colour = _BADGES[run.state]
-        state.badge(run.state, icon=icon, color=colour, help=_MEANINGS[run.state])  # type: ignore[arg-type]
+        with state.container(gap=None):
+            st.badge(run.state, icon=icon, color=colour, help=_MEANINGS[run.state])  # type: ignore[arg-type]
+            if run.state in ("stalled", "failed") and status.trouble:
+                st.caption(fmt.plain(status.trouble))
         with what.container(gap=None):
             st.markdown(fmt.plain(run.strategy))
             st.caption(fmt.plain(f"{run.dataset}, {_parts.listed(run.assets, 'asset')}"))
@@ -162,12 +172,21 @@ def _drawer(run: RunSummary) -> None:
         st.caption(fmt.plain(status.note))
     if status.driver:
         st.caption(fmt.plain(f"Computed by {status.driver}"))
+    if took := usage_words(status.usage):
+        st.caption(fmt.plain(f"Took {took}"))
     if st.button("Details", key=f"open-{run.identity}", icon=":material/info:", on_click=_open, args=(run.identity,)):
         st.rerun()  # the whole page: the details stand outside of what is read once a second
-    if run.state == "running":
-        if reads_user.allowed("cancel", reads_user.owner_of(run.identity)):
-            _stop(run)
-    elif run.state != "done" and reads_user.allowed("resume", reads_user.owner_of(run.identity)):
+    going = run.state in ("running", "stalled", "waiting")
+    if going and reads_user.allowed("pause", reads_user.owner_of(run.identity)):
+        st.button(
+            "Pause", key=f"pause-{run.identity}", icon=":material/pause:", args=(run.identity,),
+            on_click=reads_user.told(reads.pause), help="It waits in its place after the blocks in flight.",
+        )  # fmt: skip
+    if (run.state == "running" or (going and reads.has_runners())) and reads_user.allowed(
+        "cancel", reads_user.owner_of(run.identity)
+    ):
+        _stop(run)
+    if run.state not in ("running", "done") and reads_user.allowed("resume", reads_user.owner_of(run.identity)):
         st.button(
             "Go on",
             key=f"go-{run.identity}",
