@@ -15,6 +15,7 @@ import typer
 
 from app import terminal
 from app.commands import (
+    audit,
     backtest,
     certs,
     data,
@@ -34,6 +35,7 @@ from app.commands.options import examples
 from app.doctor import require_own_datasets
 from app.terminal import EXIT_CODES, ExitCode, Interrupted, exit_code, print_error
 from quantbot.errors import QuantBotError
+from quantbot.redaction import keep_secrets, redact
 
 _EXIT_CODES = "\n".join(f"  {code.value:>3}  {sentence}" for code, sentence in EXIT_CODES.items())
 _EPILOG = (
@@ -61,7 +63,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _group in (ingest.app, data.app, strategies.app, sweep.app, schedule.app, store.app):
+for _group in (ingest.app, data.app, strategies.app, sweep.app, schedule.app, store.app, audit.app):
     app.add_typer(_group)
 for _module in (backtest, luck, report, runner, nodes, serve, doctor, certs):
     _module.register(app)
@@ -102,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _read_flags(words)
     _write_whatever_the_locale()
+    keep_secrets(os.environ)
     before = _end_like_ctrl_c_on_sigterm()
     try:
         require_own_datasets()
@@ -144,7 +147,7 @@ def _report(error: Exception) -> int:
         return _report_usage(error)
     code = exit_code(error)
     if terminal.flags.debug:
-        traceback.print_exception(error)
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
     if isinstance(error, QuantBotError):
         print_error(error, str(error), code)
     else:

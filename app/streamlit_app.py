@@ -13,7 +13,7 @@ from app.doctor import require_own_datasets
 from app.format import plain
 from app.security.roles import may
 from quantbot.errors import QuantBotError
-from quantbot.redaction import hide_environment, redact_logs
+from quantbot.redaction import keep_secrets
 
 ICON = Path(__file__).with_name("icon.png")  # a file of ours: an icon by name would be fetched from another host
 # What is chosen is framed and tinted in the theme's colour; written in it too, it would be too faint on dark (3.5).
@@ -39,8 +39,7 @@ PAGES = (
 
 def main() -> None:
     """Show the page that the URL names."""
-    redact_logs()
-    hide_environment(os.environ)
+    keep_secrets(os.environ)
     st.set_page_config(page_title="QuantBot", page_icon=str(ICON), layout="wide")
     st.html(STYLE)
     try:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hmac
 import logging
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import TracebackType
 from typing import NoReturn
 from urllib.parse import quote
 
@@ -161,3 +163,17 @@ def redact_logs() -> None:
 
     factory.redacts = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(factory)
+
+
+def keep_secrets(environment: Mapping[str, str]) -> None:
+    """Let nothing that this process logs, or says as it ends by an error, show a secret of its environment.
+
+    For the start of a process; what it prints itself goes through `redact`.
+    """
+    hide_environment(environment)
+    redact_logs()
+    sys.excepthook = _say_redacted
+
+
+def _say_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))

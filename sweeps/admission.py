@@ -8,6 +8,7 @@ strategy is to run its code.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_TRIALS = 10_000_000
 MAX_REFERENCE_BYTES = 1_024
+_VERSION = re.compile(r"[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,10 @@ def admit_dataset(reference: Any, policy: Policy, *, where: str = "dataset") -> 
         raise _no_dataset(where, policy, f"is no text of at most {MAX_REFERENCE_BYTES:,} bytes")
     try:
         at, name = split_reference(reference)
-        check_name(name.partition("@")[0])
+        plain, sign, version = name.partition("@")
+        check_name(plain)
+        if sign and not _VERSION.fullmatch(version):
+            raise InputError("after @ comes the beginning of a version")
     except InputError:
         raise _no_dataset(where, policy, "is none") from None
     if at is not None and not any(_is_below(at, prefix) for prefix in policy.prefixes):

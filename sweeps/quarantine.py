@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from quantbot.errors import CorruptError, RunError
+from quantbot.redaction import redact
 from sweeps.executors.base import Failure
 from sweeps.runstore import SHORT, RunStore, to_json
 
@@ -81,10 +82,10 @@ def quarantine(run: RunStore, block: int, first: Failure, last: Failure) -> Quar
         block,
         last.cause,
         last.ended,
-        str(last),
+        redact(str(last)),
         (first.worker, last.worker),
         max(first.peak_bytes, last.peak_bytes),
-        last.stderr or first.stderr,
+        redact(last.stderr or first.stderr),
         f"quantbot sweep replay {run.identity[:SHORT]} {block}",
         run.store.now_ns(),
     )

@@ -372,11 +372,14 @@ def _terminable() -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     """Drive one run as a process of its own; progress goes to standard output, a line at most every ten seconds."""
     import argparse
+    import os
 
     from datasets.store import open_store
     from quantbot.errors import QuantBotError
+    from quantbot.redaction import keep_secrets, redact
     from sweeps.executors import dask_executor
 
+    keep_secrets(os.environ)
     parser = argparse.ArgumentParser(prog="python -m sweeps.run", description="Drive a submitted run to its end.")
     parser.add_argument("root", help="URL of the store")
     parser.add_argument("identity", help="the run's identity, 64 hexadecimal digits")
@@ -398,7 +401,7 @@ def main(arguments: list[str] | None = None) -> int:
             root = open_store(options.root)
             found = drive(root, options.identity, executor, on_progress=say, resume=not options.keep_cancelled)
     except QuantBotError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
+        print(redact(f"{type(error).__name__}: {error}"), flush=True)
         return 1
     except KeyboardInterrupt:
         print("interrupted; finished blocks are kept", flush=True)

@@ -79,6 +79,7 @@ def runner(
     ends, and computes what is missing. SIGTERM and Ctrl-C let the blocks in flight end, give the run back and leave
     with exit code 0; a second Ctrl-C leaves at once.
     """
+    from app.security.runs import admission
     from app.sweeping import Cluster
     from sweeps.service.runner import Runner
 
@@ -99,6 +100,7 @@ def runner(
         slice_seconds=slice_,
         grace_seconds=grace,
         say=terminal.note,
+        admit=admission(root),
     )
     terminal.note(f"runner {found.name} on {root.url}; SIGTERM or Ctrl-C drains it")
     _drain_on_signals(found)

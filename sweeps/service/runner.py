@@ -34,6 +34,7 @@ from sweeps.watch import CANCEL, PAUSE, Ending
 
 if TYPE_CHECKING:
     from datasets.store import Store
+    from sweeps.plan import Plan
     from sweeps.progress import Progress
 
 State = Literal["idle", "driving", "waiting", "draining"]
@@ -103,6 +104,9 @@ class Runner:
         How long blocks in flight may take when the runner drains.
     say
         Takes a line for people.
+    admit
+        Raises `QuantBotError` for a run that this runner may not drive, such as one whose sources nobody registered;
+        its ticket is removed then.
 
     Examples
     --------
@@ -127,6 +131,7 @@ class Runner:
         slice_seconds: float = 600.0,
         grace_seconds: float = 30.0,
         say: Callable[[str], None] | None = None,
+        admit: Callable[[Ticket, Plan], None] | None = None,
     ) -> None:
         if at_once < 1:
             raise InputError(f"a runner drives at least 1 run at a time, was {at_once}")
@@ -136,6 +141,7 @@ class Runner:
         self._ttl, self._poll = ttl_seconds, poll_seconds
         self._slice, self._grace = slice_seconds, grace_seconds
         self._say = say or (lambda _: None)
+        self._admit = admit or (lambda ticket, plan: None)
         self._started_ns = 0
         self._account = Account(root)
         self._draining = threading.Event()
@@ -278,7 +284,11 @@ class Runner:
         if run.store.exists(PAUSE):
             return False
         try:
-            check_bits(run.plan())
+            plan = run.plan()
+            self._admit(ticket, plan)
+            check_bits(plan)
+        except StoreError:  # that it is away says nothing about the run
+            raise
         except RunError as error:
             # Another runner may be of its version; until one comes, it waits, and says for what.
             self._refused[ticket.identity] = str(error)
