@@ -56,7 +56,7 @@ def publish(job: Job, record: Mapping[str, Any]) -> None:
 
 def tell(job: Job, schedule: Schedule, record: Mapping[str, Any], now_ns: int) -> str:
     """Tell a schedule's webhook of a record; return what to wait for."""
-    from app.morning_report import summary
+    from app.morning import summary
     from sweeps.schedule.webhook import post
 
     return post(job, schedule, summary(record), now_ns)

@@ -34,6 +34,7 @@ PAGES = (
         "What differs between trials or runs, and whether by more than noise.",
     ),
     ("data", "Data", ":material/database:", "What is in the store, and whether it can be trusted."),
+    ("overnight", "Overnight", ":material/bedtime:", "What the scheduled jobs did, and what is no longer what it was."),
 )
 
 

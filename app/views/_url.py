@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-RUNS, NEW, SURFACE, TRIAL, BOOK, RISK, COMPARE, DATA = (
-    f"views/{name}.py" for name in ("runs", "new", "surface", "trial", "book", "risk", "compare", "data")
+RUNS, NEW, SURFACE, TRIAL, BOOK, RISK, COMPARE, DATA, OVERNIGHT = (
+    f"views/{name}.py" for name in ("runs", "new", "surface", "trial", "book", "risk", "compare", "data", "overnight")
 )
 POINT = "p."  # what precedes a parameter's name in an address
 MAX_TEXT = 500

@@ -38,7 +38,9 @@ def pin_entry(
     }  # fmt: skip
     before = last_pin(job, task["name"])
     if before is not None:
-        entry["previous"] = {name: before[name] for name in ("identity", "due_ns", "value", "holds", "data")}
+        entry["previous"] = {
+            name: before[name] for name in ("identity", "due_ns", "value", "holds", "data", "condition")
+        }
     if entry["state"] != "done":
         return entry
     entry |= _judged(job, entry["identity"], condition)
@@ -61,7 +63,9 @@ def changed_conclusions(runs: Sequence[Mapping[str, Any]], pins: Sequence[Mappin
     found = []
     for pin in pins:
         previous = pin["previous"]
-        if previous and None not in (pin["holds"], previous["holds"]) and pin["holds"] != previous["holds"]:
+        # A condition that was edited says nothing about the trial.
+        same = previous and previous["condition"] == pin["condition"]
+        if same and None not in (pin["holds"], previous["holds"]) and pin["holds"] != previous["holds"]:
             cause = pin["cause"] or "unknown"
             found.append({"kind": "pin", "name": pin["name"], "before": previous["holds"], "now": pin["holds"],
                           "causes": [cause]})  # fmt: skip

@@ -219,14 +219,13 @@ def task_entry(job: Job, index: int, task: Mapping[str, Any]) -> dict[str, Any]:
         "data": dict(task["data"]),
         "cost": cost_of(job, identity) if identity and not submitted.get("reused") else dict(_FREE),
         "best": None, "chosen": None, "luck": None, "previous": None, "changed": [], "warnings": [], "failures": [],
-        "n_failed": 0,
+        "n_failed": 0, "n_trials": 0, "engine": task["engine"], "objective": task["objective"], "strategy": "",
     }  # fmt: skip
     if identity:
         from sweeps.runstore import RunStore
 
         plan = RunStore(job.root, identity).plan()
-        told = {"engine": plan.engine, "strategy": plan.bundle.reference, "objective": plan.spec.objective.metric}
-        entry |= told | {"n_trials": plan.n_trials, "folds": len(plan.folds), "assets": list(plan.symbols)[:20]}
+        entry |= {"n_trials": plan.n_trials, "strategy": plan.bundle.reference}
     return entry
 
 

@@ -100,7 +100,7 @@ def _task(
     task: dict[str, Any] = {
         "kind": kind, "index": index, "step": "now", "name": name, "spec": entry.spec, "toml": "", "left_out": "",
         "folder": _relative(each.folder, schedule.folder), "data": {}, "spec_digest": "",
-        "priority": getattr(entry, "priority", 0),
+        "priority": getattr(entry, "priority", 0), "engine": spec.run.engine, "objective": spec.objective.metric,
     }  # fmt: skip
     dataset = spec.data.dataset.partition("@")[0]
     if dataset in failed_data:

@@ -48,7 +48,7 @@ def words(app: AppTest) -> str:
 
 
 def test_views__are_the_pages_of_the_app() -> None:
-    assert VIEWS == ["audit", "book", "compare", "data", "new", "risk", "runs", "surface", "trial"]
+    assert VIEWS == ["audit", "book", "compare", "data", "new", "overnight", "risk", "runs", "surface", "trial"]
 
 
 @pytest.mark.parametrize("page", VIEWS)
