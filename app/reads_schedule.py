@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import reads
+from app import reads, reads_user
 from quantbot.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def pause(name: str) -> None:
     from sweeps.schedule.jobs import Shelf
 
     store = reads.store()
-    Shelf(store, name).pause("the app", store.now_ns())
+    with reads_user.acting("schedule", name, what="pause") as who:
+        Shelf(store, name).pause(who.name, store.now_ns())
     _schedules.clear()
 
 
@@ -51,5 +52,6 @@ def resume(name: str) -> None:
     from sweeps.schedule.jobs import Shelf
 
     store = reads.store()
-    Shelf(store, name).resume(store.now_ns())
+    with reads_user.acting("schedule", name, what="resume"):
+        Shelf(store, name).resume(store.now_ns())
     _schedules.clear()

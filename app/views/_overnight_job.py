@@ -30,9 +30,9 @@ def show(schedule: ScheduleView, line: JobLine) -> None:
     if record is None:
         st.info(f"This job is {line.state}: its report comes when all of its runs have ended.")
         return
-    report.download_button(
-        "Report", lambda: reads_schedule.report(line), f"{line.schedule}-{line.key}.html", "text/html",
-        key="o.report", icon=":material/description:", on_click="ignore",
+    _parts.export_button(
+        report, "Report", lambda: reads_schedule.report(line), f"{line.schedule}-{line.key}.html", "text/html",
+        subject=f"{line.schedule}/{line.key}", key="o.report", icon=":material/description:",
         help="The morning report as one file that needs nothing else, made for print and mail.",
     )  # fmt: skip
     st.caption(fmt.plain(told.scope(record)))

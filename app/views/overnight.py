@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import format as fmt
-from app import reads, reads_schedule
+from app import reads, reads_schedule, reads_user
 from app.figures.overnight import STATES, calendar_alt, calendar_figure
 from app.views import _overnight_job, _parts, _url
 
@@ -99,8 +99,9 @@ def _row(schedule: ScheduleView) -> None:
                 with st.popover("then", type="tertiary"):
                     for moment in schedule.next_ns[1:]:
                         st.markdown(fmt.plain(fmt.instant(moment, schedule.zone)))
-        with act:
-            _switch(schedule)
+        if reads_user.allowed("schedule"):
+            with act:
+                _switch(schedule)
 
 
 def _switch(schedule: ScheduleView) -> None:
@@ -111,7 +112,14 @@ def _switch(schedule: ScheduleView) -> None:
         ("Pause", ":material/pause:", reads_schedule.pause,
          "Nothing falls due till it is resumed; open jobs are finished.")
     )  # fmt: skip
-    st.button(label, key=f"{label}-{schedule.name}", icon=icon, on_click=act, args=(schedule.name,), help=told)
+    st.button(
+        label,
+        key=f"{label}-{schedule.name}",
+        icon=icon,
+        on_click=reads_user.told(act),
+        args=(schedule.name,),
+        help=told,
+    )
 
 
 def _wanted(found: list[ScheduleView], view: dict[str, str], gone: list[str]) -> JobLine | None:

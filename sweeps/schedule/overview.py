@@ -8,12 +8,10 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from quantbot.errors import InputError
 from sweeps.schedule.jobs import Job, JobState, Shelf, schedule_names
-from sweeps.schedule.rules import NS, Rule, between
-from sweeps.schedule.sections import When
+from sweeps.schedule.rules import NS, between
+from sweeps.schedule.sections import rule_of
 
 if TYPE_CHECKING:
     from datasets.store import Store
@@ -75,9 +73,9 @@ def _view(shelf: Shelf, now_ns: int, n_jobs: int) -> ScheduleView:
     next_ns: tuple[int, ...] = ()
     paused = shelf.paused
     try:
-        rule: Rule = When.model_validate(told.get("when", {})).rule()
-    except (ValidationError, InputError) as error:
-        problem = f"its rule can't be read: {error}".splitlines()[0]
+        rule = rule_of(told.get("when", {}))
+    except InputError as error:
+        problem = f"its rule can't be read: {error}"
     else:
         next_ns = tuple(islice(rule.after(now_ns), N_NEXT))
         since = shelf.read("since.json")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from quantbot.errors import InputError
 from sweeps.schedule.rules import MAX_DELAY_NS, Cron, Rule, Session, check_zone, parse_duration
@@ -101,6 +102,14 @@ class When(Section):
             raise ValueError("; ".join(problems))
         _said(self.rule)
         return self
+
+
+def rule_of(document: Mapping[str, Any]) -> Rule:
+    """Return the rule of a [when] table as plain values, or raise `InputError`."""
+    try:
+        return When.model_validate(document).rule()
+    except ValidationError as error:
+        raise InputError("; ".join(detail["msg"] for detail in error.errors(include_url=False))) from None
 
 
 class CatchUp(Section):
