@@ -277,7 +277,9 @@ def _fault(error: BaseException) -> _Fault:
         return _Fault("no credentials", name)
     if isinstance(error, (boto.ConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)):
         return _Fault("unreachable", name)
-    lost = (boto.HTTPClientError, boto.ResponseStreamingError, boto.IncompleteReadError, aiohttp.ClientError)
+    # A body that contradicts the server's own checksum was changed on its way.
+    changed = (boto.IncompleteReadError, boto.FlexibleChecksumError)
+    lost = (boto.HTTPClientError, boto.ResponseStreamingError, aiohttp.ClientError, *changed)
     if isinstance(error, (*lost, TimeoutError, asyncio.TimeoutError, ConnectionError)):
         return _Fault("lost", name)
     if isinstance(error, (boto.BotoCoreError, OSError, ValueError)):

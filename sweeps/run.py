@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from quantbot.errors import CorruptError, RunError, StoreError
+from quantbot.errors import CorruptError, FormatError, RunError, StoreError
 from sweeps.adaptive import open_phase
 from sweeps.blocks import compute_blocks, limits_of
 from sweeps.executors.base import ClusterError, Executor, Limits, error_of
@@ -200,7 +200,7 @@ def _drive(
                 engine_seconds += _compute(run, plan, missing, executor, watching)
                 n_computed += len(missing)
                 manifest = run.commit(plan)
-            except CorruptError:
+            except (CorruptError, FormatError):
                 # Bytes that contradict their own digest are nobody's result: without them the block is missing. So is
                 # one that the store acknowledged and never had.
                 if n_computed > 2 * plan.n_blocks or not (run.discard_damaged(plan) or _missing(run, plan)):
