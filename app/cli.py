@@ -23,6 +23,7 @@ from app.commands import (
     ingest,
     luck,
     nodes,
+    replay,
     report,
     runner,
     schedule,
@@ -67,6 +68,7 @@ for _group in (ingest.app, data.app, strategies.app, sweep.app, schedule.app, st
     app.add_typer(_group)
 for _module in (backtest, luck, report, runner, nodes, serve, doctor, certs):
     _module.register(app)
+replay.register(sweep.app)
 
 
 def _version(wanted: bool) -> None:

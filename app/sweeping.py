@@ -13,7 +13,7 @@ from app import terminal
 
 if TYPE_CHECKING:
     from datasets.store import Store
-    from sweeps.executors import Executor
+    from sweeps.executors import Executor, Isolation
     from sweeps.plan import Plan
     from sweeps.progress import Progress
     from sweeps.results import Run
@@ -32,6 +32,7 @@ class Cluster:
     scheduler: str | None = None
     serial: bool = False
     tls: str | None = None
+    isolation: Isolation | None = None
 
     @property
     def n_workers(self) -> int:
@@ -46,7 +47,9 @@ class Cluster:
 
         if self.serial:
             return executors.serial()
-        return executors.dask_executor(self.n_workers, self.threads, self.processes, self.scheduler, tls=self.tls)
+        return executors.dask_executor(
+            self.n_workers, self.threads, self.processes, self.scheduler, tls=self.tls, isolation=self.isolation
+        )
 
 
 @dataclass(frozen=True)

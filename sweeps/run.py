@@ -17,22 +17,21 @@ from typing import TYPE_CHECKING, Literal
 
 from quantbot.errors import CorruptError, FormatError, RunError, StoreError
 from sweeps.adaptive import open_phase
-from sweeps.blocks import compute_blocks, limits_of
-from sweeps.executors.base import ClusterError, Executor, Limits, error_of
+from sweeps.beside import settle_aside, try_out
+from sweeps.blocks import compute_blocks
+from sweeps.executors.base import ClusterError, Executor
 from sweeps.lease import TTL_SECONDS, Lease, acquire, lease_state
 from sweeps.progress import Progress, Tally, eta
 from sweeps.quarantine import lift
 from sweeps.runstore import SHORT, Manifest, RunStore
 from sweeps.service.metering import Account, Meter
 from sweeps.service.queue import remove, ticket_of
-from sweeps.task import warm
 from sweeps.watch import CANCEL, LOOK_SECONDS, PAUSE, Ended, Ending, LeaseLost, Watch
 
 if TYPE_CHECKING:
     from datasets.store import Store
     from sweeps.plan import Plan
 
-_LONGEST_SECONDS = 600.0  # that compiling a strategy may take, or running its trials again
 # A connection that broke under a library's hands says as little about the run as one whose loss was noticed.
 NOT_THE_RUNS_FAULT = (ClusterError, OSError)
 
@@ -130,7 +129,7 @@ def drive(
         while True:
             manifest = run.manifest()
             if manifest is not None and is_complete(run, manifest):
-                _settle(run, plan, manifest, executor)
+                settle_aside(run, plan, manifest, executor)
                 if (ticket := ticket_of(root, identity)) is not None:
                     remove(root, ticket.keys)
                 return _outcome(plan, manifest, 0, started, followed)
@@ -206,7 +205,7 @@ def _drive(
                 if n_computed > 2 * plan.n_blocks or not (run.discard_damaged(plan) or _missing(run, plan)):
                     raise
         publish(run, plan, manifest)
-        _settle(run, plan, manifest, executor)
+        settle_aside(run, plan, manifest, executor)
         lease.note = "done"
         return replace(_outcome(plan, manifest, n_computed, started, followed), engine_seconds=engine_seconds)
     except Ended as end:
@@ -245,7 +244,7 @@ def _compute(
     if not missing:
         return 0.0
     watch.end_if_unwanted()
-    executor.prepare(partial(warm, run.root.url, run.identity), _at_least(limits_of(plan, executor.isolation)))
+    try_out(run, plan, executor)
     watch.begin()
     try:
         for phase in range(len(plan.phases)):
@@ -259,26 +258,6 @@ def _compute(
         with contextlib.suppress(StoreError):  # a store that is down now will say so by itself
             watch.charge()
     return watch.engine_seconds
-
-
-def _settle(run: RunStore, plan: Plan, manifest: Manifest, executor: Executor) -> None:
-    """Write what a committed run owes to its luck; the strategy runs again for it, so where its blocks ran."""
-    from sweeps.assessment import is_assessed
-    from sweeps.luck import settle, settle_stored
-
-    limits = None if is_assessed(run) else _at_least(limits_of(plan, executor.isolation))
-    if limits is None:
-        settle(run, plan, manifest)
-        return
-    for found in executor.map(partial(settle_stored, run.root.url), [run.identity], label="settle", limits=limits):
-        # What else goes wrong can't fail the run, and is tried again the next time.
-        if found.failure is not None and found.failure.cause == "outage":
-            raise error_of(found.failure)
-
-
-def _at_least(limits: Limits | None) -> Limits | None:
-    """Return limits for what compiles, or runs many trials."""
-    return None if limits is None else replace(limits, seconds=max(10 * limits.seconds, _LONGEST_SECONDS))
 
 
 def _follow(
@@ -372,12 +351,13 @@ def _terminable() -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     """Drive one run as a process of its own; progress goes to standard output, a line at most every ten seconds."""
     import argparse
+    import json
     import os
 
     from datasets.store import open_store
     from quantbot.errors import QuantBotError
     from quantbot.redaction import keep_secrets, redact
-    from sweeps.executors import dask_executor
+    from sweeps.executors import Isolation, dask_executor
 
     keep_secrets(os.environ)
     parser = argparse.ArgumentParser(prog="python -m sweeps.run", description="Drive a submitted run to its end.")
@@ -386,6 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--scheduler", help="tcp://host:port or tls://host:port; default: a cluster of its own")
+    parser.add_argument("--isolation", type=json.loads, default={}, help="fields of Isolation, as JSON")
     parser.add_argument("--keep-cancelled", action="store_true", help="don't overrule a cancellation")
     options = parser.parse_args(arguments)
     said = [0.0]
@@ -397,7 +378,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{text} {progress.note}".rstrip(), flush=True)
 
     try:
-        with dask_executor(options.workers, options.threads, scheduler=options.scheduler) as executor:
+        isolation = Isolation(**options.isolation)
+        with dask_executor(
+            options.workers, options.threads, scheduler=options.scheduler, isolation=isolation
+        ) as executor:
             root = open_store(options.root)
             found = drive(root, options.identity, executor, on_progress=say, resume=not options.keep_cancelled)
     except QuantBotError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from sweeps.watch import CANCEL, PAUSE
 
 if TYPE_CHECKING:
     from datasets.store import Store
+    from sweeps.executors import Isolation
     from sweeps.plan import Plan
     from sweeps.spec import Spec
 
@@ -97,7 +100,13 @@ def resume(root: Store, identity: str, *, user: str = "", priority: int = 0, bud
 
 
 def start_driver(
-    root_url: str, identity: str, *, workers: int = 2, threads: int = 1, scheduler: str | None = None
+    root_url: str,
+    identity: str,
+    *,
+    workers: int = 2,
+    threads: int = 1,
+    scheduler: str | None = None,
+    isolation: Isolation | None = None,
 ) -> int:
     """Start a detached process that drives the run, and return its process id.
 
@@ -119,6 +128,8 @@ def start_driver(
     command += ["--workers", str(workers), "--threads", str(threads)]
     if scheduler:
         command += ["--scheduler", scheduler]
+    if isolation is not None:
+        command += ["--isolation", json.dumps(asdict(isolation))]
     try:
         with log.open("ab") as output:
             child = subprocess.Popen(

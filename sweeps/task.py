@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quantbot.engine import Engine, Job, Points, Rows, TrialStatus, get_engine
 from quantbot.errors import CorruptError, FormatError, RunError, StrategyError
 from sweeps.adaptive import points_of
-from sweeps.rows import canonical, describe, encode
+from sweeps.rows import BlockHeader, canonical, describe, encode
 from sweeps.runstore import SHORT, RunStore
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
         header = run.header(block)
         computed, spent = False, 0.0
     else:
-        rows, spent = compute(root_url, identity, block)
-        name, better = objective(plan)
-        header = describe(identity, block_index, block.trial_start, rows, name, better)
+        header, rows, spent = _described(root_url, plan, block)
         computed = run.put_once(key, encode(header, rows))
     return Receipt(
         block_index,
@@ -97,6 +95,21 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
         spent,
         take_bytes_read(),
     )
+
+
+def recompute(root_url: str, identity: str, block_index: int) -> str:
+    """Compute one block again and return the SHA-256 of what its object would be; nothing is written."""
+    from datasets.store import open_store
+
+    plan = RunStore(open_store(root_url), identity).plan()
+    header, rows, _ = _described(root_url, plan, plan.block(block_index))
+    return hashlib.sha256(encode(header, rows)).hexdigest()
+
+
+def _described(root_url: str, plan: Plan, block: Block) -> tuple[BlockHeader, Rows, float]:
+    rows, spent = compute(root_url, plan.identity, block)
+    name, better = objective(plan)
+    return describe(plan.identity, block.index, block.trial_start, rows, name, better), rows, spent
 
 
 def compute(root_url: str, identity: str, block: Block) -> tuple[Rows, float]:

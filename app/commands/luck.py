@@ -10,6 +10,7 @@ import typer
 from app import terminal
 from app.commands import sweep
 from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, open_root
+from app.commands.sweep_service import RunName
 
 Family = Annotated[
     str | None,
@@ -24,7 +25,7 @@ Family = Annotated[
     short_help="Say how much of a run's best is luck.",
     epilog=examples("quantbot sweep luck 3fa2c41b", "quantbot sweep luck sma-sp500 --json"),
 )
-def luck(name: sweep.RunName, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
+def luck(name: RunName, store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
     """Say how much of a run's best is luck; compute what a finished run lacks, and keep it with the run."""
     from app.luck import luck_sentences
     from sweeps.luck import luck_document
@@ -45,7 +46,7 @@ def luck(name: sweep.RunName, store: StoreUrl = DEFAULT_STORE, json: Json = Fals
     epilog=examples("quantbot sweep null sma-sp500", "quantbot sweep null 3fa2c41b --n 500 --method phase --workers 4"),
 )
 def null(
-    name: sweep.RunName,
+    name: RunName,
     n: Annotated[int, typer.Option("--n", min=1, help="How many resamples of the prices.")] = 100,
     method: Annotated[
         str, typer.Option("--method", help='"bootstrap": blocks of bars; "phase": the same autocorrelations.')

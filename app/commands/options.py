@@ -10,6 +10,7 @@ from app import terminal
 
 if TYPE_CHECKING:
     from datasets.store import Store
+    from sweeps.executors import Isolation
 
 DEFAULT_STORE = ".quantbot/store"
 
@@ -30,6 +31,40 @@ StoreUrl = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", callback=_json, help="Print one JSON document on stdout, for scripts.")]
+
+
+Isolate = Annotated[
+    str,
+    typer.Option(
+        "--isolate",
+        envvar="QUANTBOT_ISOLATE",
+        metavar="WHICH",
+        help="Blocks that run in processes which are ended when they hang: own (strategies of yours), all or none.",
+    ),
+]
+BlockSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--block-seconds",
+        envvar="QUANTBOT_BLOCK_SECONDS",
+        min=0.1,
+        help="Longest time of such a block; default: far beyond what the plan expects.",
+    ),
+]
+BlockMemory = Annotated[
+    float | None,
+    typer.Option("--block-memory", envvar="QUANTBOT_BLOCK_MEMORY", min=100, help="Most memory of such a block, in MB."),
+]
+
+
+def isolation_of(which: str, seconds: float | None, memory_mb: float | None) -> Isolation:
+    """Return what the three options say."""
+    from quantbot.errors import InputError
+    from sweeps.executors import Isolation
+
+    if which not in ("own", "all", "none"):
+        raise InputError(f"--isolate is own, all or none, was {which!r:.80}")
+    return Isolation(which, seconds, int(memory_mb * 1e6) if memory_mb else None)  # type: ignore[arg-type]
 
 
 def group(name: str, sentence: str, *, alone: bool = False) -> typer.Typer:

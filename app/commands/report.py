@@ -10,7 +10,7 @@ import typer
 
 from app import terminal
 from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, open_root
-from app.commands.sweep import RunName
+from app.commands.sweep_service import RunName
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import terminal
-from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, open_root
+from app.commands.options import (
+    DEFAULT_STORE,
+    BlockMemory,
+    BlockSeconds,
+    Isolate,
+    Json,
+    StoreUrl,
+    examples,
+    isolation_of,
+    open_root,
+)
 
 if TYPE_CHECKING:
     from sweeps.service.runner import Runner
@@ -45,6 +55,9 @@ def runner(
         str | None,
         typer.Option("--tls", metavar="DIR", help="Certificates to show a tls:// scheduler; `quantbot certs`."),
     ] = None,
+    isolate: Isolate = "own",
+    block_seconds: BlockSeconds = None,
+    block_memory: BlockMemory = None,
     name: Annotated[str, typer.Option("--name", help="What people see; default: machine and process.")] = "",
     at_once: Annotated[
         int, typer.Option("--at-once", min=1, help="Runs driven at a time, each with a client (or cluster) of its own.")
@@ -90,7 +103,8 @@ def runner(
 
         metrics = Metrics()
         root = metrics.observe(root)
-    cluster = Cluster(workers, threads, scheduler=scheduler, tls=tls)
+    isolation = isolation_of(isolate, block_seconds, block_memory)
+    cluster = Cluster(workers, threads, scheduler=scheduler, tls=tls, isolation=isolation)
     found = Runner(
         root,
         cluster.executor,

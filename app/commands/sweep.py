@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import terminal
-from app.commands.options import DEFAULT_STORE, Json, StoreUrl, examples, group, open_root
+from app.commands.options import (
+    DEFAULT_STORE,
+    BlockMemory,
+    BlockSeconds,
+    Isolate,
+    Json,
+    StoreUrl,
+    examples,
+    group,
+    isolation_of,
+    open_root,
+)
 from app.commands.sweep_service import CoreHours, Priority, RunName, Submit, WallHours
 from app.commands.sweep_service import register as register_service
 from app.terminal import ExitCode
@@ -86,6 +97,9 @@ def run(
     processes: Processes = True,
     serial: Serial = False,
     scheduler: Scheduler = None,
+    isolate: Isolate = "own",
+    block_seconds: BlockSeconds = None,
+    block_memory: BlockMemory = None,
     detach: Detach = False,
     submit_only: Submit = None,
     priority: Priority = 0,
@@ -108,7 +122,8 @@ def run(
     from sweeps.submission import submit
 
     root = open_root(store)
-    cluster = Cluster(workers, threads, processes, scheduler, serial)
+    isolation = isolation_of(isolate, block_seconds, block_memory)
+    cluster = Cluster(workers, threads, processes, scheduler, serial, isolation=isolation)
     made = make_plan(_named(load_spec(spec), name), root, workers=cluster.n_workers)
     _warn(made)
     if not yes and not to_runners(submit_only):
@@ -137,6 +152,9 @@ def resume(
     processes: Processes = True,
     serial: Serial = False,
     scheduler: Scheduler = None,
+    isolate: Isolate = "own",
+    block_seconds: BlockSeconds = None,
+    block_memory: BlockMemory = None,
     detach: Detach = False,
     submit_only: Submit = None,
     priority: Priority = 0,
@@ -163,7 +181,8 @@ def resume(
         if to_runners(submit_only) and not detach:
             say_submitted(root, identity, json)
             return
-    cluster = Cluster(workers, threads, processes, scheduler, serial)
+    isolation = isolation_of(isolate, block_seconds, block_memory)
+    cluster = Cluster(workers, threads, processes, scheduler, serial, isolation=isolation)
     plan = open_run(root, name).plan
     if detach:
         _detach(root, plan, cluster, json)
@@ -299,7 +318,12 @@ def _detach(root: Store, plan: Plan, cluster: Cluster, json: bool) -> None:
     if cluster.serial or not cluster.processes:
         raise InputError("--detach drives on worker processes; leave out --serial and --no-processes")
     pid = start_driver(
-        root.url, plan.identity, workers=cluster.n_workers, threads=cluster.threads, scheduler=cluster.scheduler
+        root.url,
+        plan.identity,
+        workers=cluster.n_workers,
+        threads=cluster.threads,
+        scheduler=cluster.scheduler,
+        isolation=cluster.isolation,
     )
     log = driver_log(plan.identity)
     short = fmt.short(plan.identity)

@@ -15,7 +15,9 @@ from datasets.store import Store
 from sweeps.executors import Isolation, Limits, dask_executor, serial
 from sweeps.executors.base import Failure
 from sweeps.executors.isolation import Children
+from sweeps.feeds import open_feed
 from sweeps.quarantine import QuarantineError, lift, quarantined
+from sweeps.replay import replay
 from sweeps.run import drive
 from sweeps.runstore import RunStore
 
@@ -203,6 +205,11 @@ def test_poison__is_quarantined_and_the_others_finish_on_the_same_workers(
         assert len(set(block.workers)) == 2
         assert f"quantbot sweep replay {identity[:12]} {index}" == block.replay
         assert block.replay in str(raised.value) or f"block {index}" in str(raised.value)
+    again = replay(root, identity, min(poisoned))
+    assert again.failure is not None
+    assert again.failure.ended == found[min(poisoned)].ended
+    whole = replay(root, identity, run.finished()[0])
+    assert (whole.same, whole.failure) == (True, None)
     with pytest.raises(QuarantineError):  # it does not run again by itself
         drive(root, identity, two_workers, resume=False)
     assert quarantined(run) == found
@@ -218,3 +225,52 @@ def test_isolation__changes_no_bit(
     with serial() as executor:
         expected = drive(other, small.submit(other, spec, points=4), executor).result_digest
     assert drive(root, small.submit(root, spec, points=4), two_workers).result_digest == expected
+
+
+PLAGUE = """
+import ctypes, os, sys, time
+if fast % 80 == 3:
+    print("about to jump", file=sys.stderr, flush=True)
+    ctypes.string_at(0)
+if fast % 80 == 23:
+    time.sleep(60)
+if fast % 80 == 43:
+    kept = bytearray(3 << 30)
+if fast % 80 == 63:
+    os._exit(0)
+open(os.environ["EXECUTIONS"], "a").write(f"{fast}\\n") if close == {first} else None
+return 1.0 if close > mean else 0.0
+"""
+
+
+@pytest.mark.slow
+def test_plague__of_a_twentieth_of_the_blocks_costs_the_others_nothing(
+    small: Any, tmp_path: Path, strategy_file: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executions = tmp_path / "executions"
+    monkeypatch.setenv("EXECUTIONS", str(executions))
+    root = small.root(tmp_path / "store")
+    first = float(open_feed("test/small", root).data("AAA").close[-2])
+    spec = _spec(small, strategy_file(PLAGUE.replace("{first}", repr(first))))
+    spec |= {
+        "parameters": {"fast": {"start": 2, "stop": 401, "step": 1}},
+        "data": {"dataset": "test/small", "assets": ["AAA"]},
+    }
+    identity = small.submit(root, spec, points=1)
+    run = RunStore(root, identity)
+    plan = run.plan()
+    points = [plan.points.point(plan.block(index).point_start)["fast"] for index in range(plan.n_blocks)]
+    poisoned = {index for index, fast in enumerate(points) if fast % 80 in (3, 23, 43, 63)}
+    with dask_executor(2, 2, isolation=Isolation(seconds=10, memory_bytes=10**9)) as executor:
+        executor.prepare(os.getpid)
+        workers = set(executor._info())
+        with pytest.raises(QuarantineError) as raised:
+            drive(root, identity, executor)
+        assert set(executor._info()) == workers
+    assert set(raised.value.blocks) == poisoned
+    assert set(run.finished()) == set(range(plan.n_blocks)) - poisoned
+    causes = {points[index] % 80: block.cause for index, block in raised.value.blocks.items()}
+    assert causes == {3: "crashed", 23: "deadline", 43: "oom", 63: "crashed"}
+    assert all("about to jump" in block.stderr for index, block in quarantined(run).items() if points[index] % 80 == 3)
+    ran = executions.read_text().split()
+    assert len(ran) == len(set(ran)) == plan.n_blocks - len(poisoned)  # no innocent twice

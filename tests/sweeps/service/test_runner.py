@@ -232,7 +232,7 @@ def test_run_that_cannot_be_computed__leaves_the_queue_with_its_reason(
     def broken(*_: object) -> None:
         raise RunError("the strategy has no sense")
 
-    monkeypatch.setattr("sweeps.run.warm", broken)
+    monkeypatch.setattr("sweeps.beside.warm", broken)
     runner = Runner(root, serial)
     runner.run(once=True)
     assert tickets(root) == []
