@@ -59,12 +59,12 @@ def _estimate(plan: Any) -> None:
             f"Exactly this sweep is in the store already, {existing.state}: {fmt.count(existing.n_done)} trials done."
         )
         label = "Go on with it"
-    may = (existing is not None and existing.state == "done") or reads_user.allowed("submit")
-    if st.button(label, type="primary", key="n.start", icon=":material/play_arrow:", disabled=not may,
-                 help=None if may else "Starting sweeps needs the role of a researcher."):  # fmt: skip
+    done = existing is not None and existing.state == "done"
+    may = reads_user.allowed("submit")
+    if st.button(label, type="primary", key="n.start", icon=":material/play_arrow:", disabled=not (may or done),
+                 help=None if may or done else "Starting sweeps needs the role of a researcher."):  # fmt: skip
         # One step without a Streamlit call in between, so that a second click can't come between the two.
-        identity = reads.submit(plan, workers=workers, **asked)
-        done = existing is not None and existing.state == "done"
+        identity = reads.submit(plan, workers=workers, **asked) if may else plan.identity
         st.switch_page(_url.SURFACE if done else _url.RUNS, query_params={"run": identity})
 
 
