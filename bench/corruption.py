@@ -28,16 +28,17 @@ from datasets.catalog import Catalog
 from datasets.events import STORED, EventsMeta
 from datasets.events_writer import EventsWriter
 from datasets.store import Store, open_store
+from datasets.synthetic_book import synthetic_book
 from datasets.versions import read_any
 from quantbot.book import BookInstrument, Events
+from quantbot.engine import Rows
 from quantbot.errors import CorruptError, DataError, FormatError, NotFoundError
-from sweeps import adaptive, ledger, ledger_sums
+from sweeps import adaptive, ledger, ledger_sums, rows
 from sweeps.executors import serial
 from sweeps.integrity import check_store
 from sweeps.ledger_entry import PAGES
 from sweeps.plan import make_plan
 from sweeps.publish import open_rows
-from sweeps.rows import STATUS
 from sweeps.run import drive
 from sweeps.runstore import RunStore, forget
 from sweeps.spec import parse_spec
@@ -174,9 +175,9 @@ def read_block(root: Store, identity: str, index: int) -> bytes:
     plan, manifest = run.plan(), run.manifest()
     assert manifest is not None
     block, entry = plan.block(index), manifest.blocks[index]
-    header, rows = run.read_block(block, entry)
-    parts = [run.read_part(part, block, entry) for part in (plan.measures[0], STATUS)]
-    return digest(header, *rows.measures.values(), rows.status, rows.reasons, *parts)
+    header, found = run.read_block(block, entry)
+    parts = [run.read_part(part, block, entry) for part in (plan.measures[0], rows.STATUS)]
+    return digest(header, *found.measures.values(), found.status, found.reasons, *parts)
 
 
 def read_run(root: Store, identity: str) -> bytes:
@@ -338,14 +339,21 @@ def costs(folder: str) -> dict[str, tuple[float, float]]:
     bars = BarColumns(stamps, first, high, low, close, np.round(draws.lognormal(5, 1, n)))
     meta = BarsMeta("A million minutes", "drawn", "1min", 252.0 * 390, synthetic=True)
     write_bars(root, "cost/bars", {"AAA": bars}, meta, {})
+    events: Any = synthetic_book(root, "cost/book", 2**20, 1).dataset
+    names = tuple(f"measure_{number}" for number in range(20))
+    values = {name: draws.normal(size=100_000) for name in names}
+    found = Rows(values, np.zeros(100_000, np.uint8))
+    block = rows.encode(rows.describe("ab" * 32, 0, 0, found), found)
     spent = [0.0]
-    plain = manifests._sha256
 
-    def timed(data: Any) -> str:
-        began = time.perf_counter()
-        found = plain(data)
-        spent[0] += time.perf_counter() - began
-        return found
+    def timed(plain: Callable[[Any], str]) -> Callable[[Any], str]:
+        def hashed(data: Any) -> str:
+            began = time.perf_counter()
+            found = plain(data)
+            spent[0] += time.perf_counter() - began
+            return found
+
+        return hashed
 
     def best(read: Callable[[], object]) -> tuple[float, float]:
         rounds = []
@@ -357,11 +365,20 @@ def costs(folder: str) -> dict[str, tuple[float, float]]:
         whole, verifying = min(rounds)
         return verifying, whole - verifying
 
-    manifests._sha256 = timed
+    def fresh(name: str) -> Any:
+        return Catalog(root).open_any(name)  # with nothing remembered
+
+    session = events.sessions("SYN")[0]
+    plain = manifests._sha256, rows._sha256
+    manifests._sha256, rows._sha256 = map(timed, plain)
     try:
-        return {"bars, 10^6 x 6": best(lambda: Catalog(root).open("cost/bars").columns("AAA"))}
+        return {
+            "bars, 10^6 x 6": best(lambda: fresh("cost/bars").columns("AAA")),
+            "events, 10^6": best(lambda: fresh("cost/book").events("SYN", session)),
+            "a block of 10^5 rows x 20": best(lambda: rows.decode(block)),
+        }
     finally:
-        manifests._sha256 = plain
+        manifests._sha256, rows._sha256 = plain
 
 
 def main(arguments: list[str] | None = None) -> int:
