@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sweeps.run import Outcome, drive
     from sweeps.spec import Spec, load_spec, parse_spec
     from sweeps.status import list_runs, run_status
-    from sweeps.submission import cancel, start_driver, submit
+    from sweeps.submission import cancel, pause, resume, start_driver, submit
     from sweeps.validation import Validation, out_of_sample, validate
 
 _HOMES = {
@@ -29,6 +29,8 @@ _HOMES = {
     "open_run": "sweeps.results",
     "out_of_sample": "sweeps.validation",
     "parse_spec": "sweeps.spec",
+    "pause": "sweeps.submission",
+    "resume": "sweeps.submission",
     "run_status": "sweeps.status",
     "start_driver": "sweeps.submission",
     "submit": "sweeps.submission",
@@ -49,6 +51,8 @@ __all__ = [
     "open_run",
     "out_of_sample",
     "parse_spec",
+    "pause",
+    "resume",
     "run_status",
     "start_driver",
     "submit",

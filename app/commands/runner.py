@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,8 +118,8 @@ def runner(
         admit=admission(root),
     )
     terminal.note(f"runner {found.name} on {root.url}; SIGTERM or Ctrl-C drains it")
-    _drain_on_signals(found)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_drained_by_signals(found))
         if metrics is not None:
             metrics.watch(found, tls)
             shown = stack.enter_context(metrics.serve(metrics_port or 0, metrics_host, metrics_tls))
@@ -127,7 +128,8 @@ def runner(
     terminal.note(f"runner {found.name} has ended; {found.counters.n_done} runs done")
 
 
-def _drain_on_signals(found: Runner) -> None:
+@contextlib.contextmanager
+def _drained_by_signals(found: Runner) -> Iterator[None]:
     import signal
     from types import FrameType
 
@@ -139,8 +141,12 @@ def _drain_on_signals(found: Runner) -> None:
         asked.append(number)
         found.drain()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, drain)
+    before = {number: signal.signal(number, drain) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def queue(store: StoreUrl = DEFAULT_STORE, json: Json = False) -> None:
