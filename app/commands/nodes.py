@@ -39,6 +39,9 @@ def scheduler(
     health_port: Annotated[
         int, typer.Option("--health-port", min=0, max=65535, help="Where loopback finds /health; 0 takes a free one.")
     ] = 0,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="Tell loopback there, too, how many workers are wanted, and retire some.")
+    ] = False,
 ) -> None:
     """Be the scheduler of a cluster: it hands out blocks, and holds nothing that matters.
 
@@ -46,7 +49,7 @@ def scheduler(
     """
     from sweeps.executors.nodes import serve_scheduler
 
-    serve_scheduler(host, port, tls, health_port=health_port)
+    serve_scheduler(host, port, tls, health_port=health_port, adaptive=adaptive)
 
 
 def worker(

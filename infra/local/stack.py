@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent), str(REPOSITORY)]
 
-from prepare import BUCKET, USER, prepare, tool, write  # noqa: E402
+from prepare import BUCKET, USER, make_bucket, prepare, tool, write  # noqa: E402
 from supervisor import AlreadyRunningError, Program, Supervisor, holder  # noqa: E402
 
 LOOPBACK = "127.0.0.1"
@@ -114,7 +114,7 @@ def _up(folder: Path, arguments: argparse.Namespace) -> int:
         prepare(stack.folder / "secrets", [LOOPBACK, "localhost"])
         (folder / "run").mkdir(mode=0o700, exist_ok=True)
         supervisor.add(_s3(stack))
-        if not _until(lambda: _make_bucket(stack), supervisor):
+        if not _until(lambda: make_bucket(stack.s3, folder / "secrets" / "s3" / "admin") == 0, supervisor):
             print(
                 f"the S3 server did not take a bucket within {READY_SECONDS:.0f} s; see {folder}/logs", file=sys.stderr
             )
@@ -207,33 +207,6 @@ def _store_environment(stack: Stack, role: str) -> dict[str, str]:
         "AWS_CA_BUNDLE": str(place / "s3-ca.pem"),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-
-
-def _make_bucket(stack: Stack) -> bool:
-    """Make the bucket, and put an object there: a server may be healthy before it can take one."""
-    import botocore.config
-    import botocore.session
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    admin = stack.folder / "secrets" / "s3" / "admin"
-    session = botocore.session.Session()
-    session.set_config_variable("credentials_file", str(admin / "aws.ini"))
-    client = session.create_client(
-        "s3", endpoint_url=stack.s3, region_name="us-east-1", verify=str(admin / "s3-ca.pem"),
-        config=botocore.config.Config(
-            connect_timeout=1, read_timeout=5, retries={"max_attempts": 0}, s3={"addressing_style": "path"}
-        ),
-    )  # fmt: skip
-    try:
-        try:
-            client.create_bucket(Bucket=BUCKET)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
-                return False
-        client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
-    except (BotoCoreError, ClientError):
-        return False
-    return True
 
 
 def _until(holds: object, supervisor: Supervisor) -> bool:

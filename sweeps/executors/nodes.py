@@ -15,7 +15,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,7 +38,9 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _log = logging.getLogger("quantbot.cluster")
 
 
-def serve_scheduler(host: str, port: int, tls: str | Path | None = None, *, health_port: int = 0) -> None:
+def serve_scheduler(
+    host: str, port: int, tls: str | Path | None = None, *, health_port: int = 0, adaptive: bool = False
+) -> None:
     """Run a scheduler until SIGTERM or SIGINT.
 
     Parameters
@@ -49,6 +51,8 @@ def serve_scheduler(host: str, port: int, tls: str | Path | None = None, *, heal
         Directory of certificates (`sweeps.executors.tls.security_of`); on loopback it may do without.
     health_port
         Where loopback is told under ``/health`` that it lives; 0 takes a free one.
+    adaptive
+        Whether loopback may ask there, too, how many workers are wanted, and have some retired.
 
     Raises
     ------
@@ -67,7 +71,8 @@ def serve_scheduler(host: str, port: int, tls: str | Path | None = None, *, heal
         async with scheduler:
             await _first(told.wait(), scheduler.finished())
 
-    _run(serve)
+    routes = ["distributed.http.health", *(["distributed.http.scheduler.api"] if adaptive else [])]
+    _run(serve, {"distributed.scheduler.http.routes": routes})
 
 
 def serve_worker(
@@ -213,7 +218,7 @@ def _security(tls: str | Path | None) -> Any:
     return None if tls is None else security_of(tls)
 
 
-def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], more: Mapping[str, object] | None = None) -> None:
     """Run a node under our settings until a signal sets its event; the second signal ends the process."""
     import dask
     import distributed  # noqa: F401  # brings the defaults that our settings replace
@@ -230,7 +235,7 @@ def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
         await serve(told)
 
     logging.getLogger("distributed.http.proxy").setLevel(logging.WARNING)
-    with dask.config.set(NODE_SETTINGS):
+    with dask.config.set(NODE_SETTINGS | dict(more or {})):
         asyncio.run(main())
 
 

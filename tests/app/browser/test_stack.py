@@ -224,7 +224,7 @@ def ask(port: int, path: str, *, tls: bool, header: str = "") -> bytes:
     try:
         with socket.create_connection(("127.0.0.1", port), 3) as plain:
             peer = context.wrap_socket(plain) if tls else plain
-            peer.settimeout(3)
+            peer.settimeout(10)
             peer.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{header}Connection: close\r\n\r\n".encode())
             answer = b""
             while len(answer) < 4096 and (more := peer.recv(4096)):
@@ -244,9 +244,10 @@ SAYS_HOW_FULL = {b"<title>SeaweedFS", b'{"DiskStatuses"', b'{"IsLeader"'}
 
 
 def test_ports__are_on_loopback_and_tell_a_stranger_nothing(stack: Running) -> None:
+    # Door, metrics, scheduler, two workers with their health, S3 and its parts.
+    wait_for(lambda: len(listeners(stack)) >= 13, 60, stack, "13 ports")
     found = listeners(stack)
     assert {address for address, _ in found.values()} == {"127.0.0.1"}
-    assert len(found) >= 12  # door, metrics, scheduler, two workers with their nannies, S3 and its parts
     told = []
     for port, (_, name) in sorted(found.items()):
         for tls in (False, True):
