@@ -8,9 +8,10 @@ no other, so that a page can't speak to the workers, and a worker can't make ano
     authority/{dask,s3,metrics}/    the authorities: for whoever deploys, alone
     scheduler/ worker/ runner/      ca.pem, cert.pem, key.pem of Dask
     runner/metrics/                 certificates to show Prometheus, and to ask of it; prometheus/ has Prometheus' own
-    worker/ runner/ app/ schedule/  aws.ini (S3 keys) and s3-ca.pem; also operator/, for a person's own shell
+    worker/ runner/ app/ schedule/  aws.ini (S3 keys) and s3-ca.pem
+    operator/                       the same for a person's own shell, and password.txt of the page
     s3/                             ca.pem, cert.pem, key.pem and identities.json (all keys, and what each may do)
-    door/                           users.caddy (hashed), proxy-secret; password.txt is for people
+    door/                           users.caddy (hashed), proxy-secret
     app/                            also security.toml (who has which role; yours to edit) and proxy-secret
 """
 
@@ -61,9 +62,7 @@ def main() -> int:
         return make_bucket(arguments.bucket, arguments.folder)
     folder = arguments.folder.absolute()
     prepare(folder, [host for host in arguments.hosts.split(",") if host], arguments.app_folder)
-    print(
-        f"prepared {arguments.folder}; the page's user is {USER}, the password in {arguments.folder}/door/password.txt"
-    )
+    print(f"prepared {folder}; the page's user is {USER}, the password in {folder}/operator/password.txt")
     return 0
 
 
@@ -81,7 +80,7 @@ def prepare(folder: Path, hosts: Sequence[str], app_folder: Path | None = None) 
     _certificates(folder, "prometheus", hosts, "metrics")
     _certificates(folder, "s3", hosts, "s3")
     _s3_keys(folder)
-    _password(folder / "door")
+    _password(folder)
     _login(folder, app_folder or folder / "app")
 
 
@@ -108,7 +107,7 @@ def _s3_keys(folder: Path) -> None:
 
 
 def _password(folder: Path) -> None:
-    file = folder / "password.txt"
+    file = folder / "operator" / "password.txt"
     if not file.exists():
         write(file, secrets.token_urlsafe(12) + "\n")
     caddy = tool("caddy")
@@ -120,7 +119,7 @@ def _password(folder: Path) -> None:
         capture_output=True,
         check=True,
     ).stdout
-    write(folder / "users.caddy", f"{USER} {hashed.decode().strip()}\n")
+    write(folder / "door" / "users.caddy", f"{USER} {hashed.decode().strip()}\n")
 
 
 def _login(folder: Path, seen: Path) -> None:

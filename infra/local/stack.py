@@ -221,7 +221,7 @@ def _until(holds: object, supervisor: Supervisor) -> bool:
 
 
 def _announce(stack: Stack) -> None:
-    password = (stack.folder / "secrets" / "door" / "password.txt").read_text().strip()
+    password = (stack.folder / "secrets" / "operator" / "password.txt").read_text().strip()
     print(
         f"\nQuantBot is at {stack.page}\n"
         f"  user {USER}, password {password}\n"

@@ -55,7 +55,7 @@ class Running:
 
     @property
     def password(self) -> str:
-        return (self.folder / "secrets" / "door" / "password.txt").read_text().strip()
+        return (self.folder / "secrets" / "operator" / "password.txt").read_text().strip()
 
     @property
     def url(self) -> str:
