@@ -158,12 +158,16 @@ def list_jobs(
     epilog=examples(
         "quantbot schedule run                               a service: looks twice a minute till it is ended",
         "quantbot schedule run --once                        one look: for cron, or a Kubernetes CronJob",
+        "quantbot schedule run night.toml --once --now --drive   try one at once",
         "quantbot schedule run schedules --drive --workers 4  drives the runs itself, where there is no runner",
     ),
 )
 def run(
     place: Place = _PLACE,
     once: Annotated[bool, typer.Option("--once", help="Look once and leave.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="With --once: count this moment as a due time, to try it.")
+    ] = False,
     drive: Annotated[
         bool, typer.Option("--drive", help="Drive the runs here; without, they wait for `quantbot runner`.")
     ] = False,
@@ -188,10 +192,12 @@ def run(
     """
     from app.scheduling import make_hands
     from app.sweeping import Cluster
-    from quantbot.errors import NotFoundError
+    from quantbot.errors import InputError, NotFoundError
     from sweeps.schedule.document import load_schedules
     from sweeps.schedule.scheduler import lines_of, serve, tick
 
+    if now and not once:
+        raise InputError("--now goes with --once: a service would count every look as a due time")
     root = open_root(store)
     cluster = Cluster(workers, threads, processes, scheduler, serial, tls) if drive else None
     hands = make_hands(root, cluster)
@@ -207,7 +213,7 @@ def run(
         except KeyboardInterrupt:  # SIGTERM is one too: how a service ends
             _say("ended; the next scheduler goes on with what is open")
         return
-    done = tick(root, load_schedules(place), hands)
+    done = tick(root, load_schedules(place), hands, at_once=now)
     if json:
         terminal.print_json(
             {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from quantbot.errors import QuantBotError, StoreError
 from sweeps.schedule.document import Schedule
 from sweeps.schedule.jobs import Job, Shelf
-from sweeps.schedule.rules import between, iso
+from sweeps.schedule.rules import NS, between, iso
 from sweeps.schedule.steps import Hands, advance
 
 if TYPE_CHECKING:
@@ -46,10 +46,15 @@ class Ticked:
     troubles: tuple[str, ...] = ()
 
 
-def tick(root: Store, schedules: Iterable[Schedule], hands: Hands) -> Ticked:
+def tick(root: Store, schedules: Iterable[Schedule], hands: Hands, *, at_once: bool = False) -> Ticked:
     """Make jobs of what fell due, and do as much of every open job as can be done now.
 
     The jobs of one schedule are done one after the other, the oldest first, since each is compared with the one before.
+
+    Parameters
+    ----------
+    at_once
+        Count this moment as a due time too, of every schedule.
 
     Raises
     ------
@@ -62,7 +67,7 @@ def tick(root: Store, schedules: Iterable[Schedule], hands: Hands) -> Ticked:
     troubles: list[str] = []
     for schedule in schedules:
         try:
-            _look(Shelf(root, schedule.name), schedule, hands, made, finished, waiting)
+            _look(Shelf(root, schedule.name), schedule, hands, made, finished, waiting, at_once)
         except StoreError:
             raise
         except Exception as error:  # one schedule's trouble is no other's
@@ -77,9 +82,13 @@ def _look(
     made: list[Job],
     finished: list[tuple[Job, str]],
     waiting: list[tuple[Job, str]],
+    at_once: bool,
 ) -> None:
     _show(shelf, schedule)
-    made += _make_due(shelf, schedule, hands.now_ns())
+    now_ns = hands.now_ns()
+    made += _make_due(shelf, schedule, now_ns)
+    if at_once:  # after what fell due before, which would be taken for done
+        made += _make(shelf, schedule, now_ns - now_ns % NS, now_ns)
     for job in shelf.open_jobs():
         waits = advance(job, schedule.folder, hands)
         if waits:
@@ -156,20 +165,27 @@ def _make_due(shelf: Shelf, schedule: Schedule, now_ns: int) -> list[Job]:
     due, n_left, first_left = missed(schedule, max(since_ns, jobs[-1].due_ns if jobs else since_ns), now_ns)
     made = []
     for place, due_ns in enumerate(due):  # the oldest first: killed here, the rest is seen again
-        body: dict[str, Any] = {
-            "schedule": schedule.name,
-            "title": schedule.title,
-            "rule": str(schedule.rule),
-            "zone": schedule.rule.zone,
-            "due_ns": due_ns,
-            "made_ns": now_ns,
-            "text": schedule.text,
-            "specs": schedule.specs(),
-            "left_out": {"n": n_left, "first_ns": first_left} if n_left and not place else None,
-        }
-        if shelf.add(due_ns, body):
-            made.append(shelf.job(due_ns))
+        left_out = {"n": n_left, "first_ns": first_left} if n_left and not place else None
+        made += _make(shelf, schedule, due_ns, now_ns, left_out)
     return made
+
+
+def _make(
+    shelf: Shelf, schedule: Schedule, due_ns: int, now_ns: int, left_out: dict[str, Any] | None = None
+) -> list[Job]:  # fmt: skip
+    """Make the job of a due time; return it, or nothing where somebody made it before."""
+    body: dict[str, Any] = {
+        "schedule": schedule.name,
+        "title": schedule.title,
+        "rule": str(schedule.rule),
+        "zone": schedule.rule.zone,
+        "due_ns": due_ns,
+        "made_ns": now_ns,
+        "text": schedule.text,
+        "specs": schedule.specs(),
+        "left_out": left_out,
+    }
+    return [shelf.job(due_ns)] if shelf.add(due_ns, body) else []
 
 
 def _show(shelf: Shelf, schedule: Schedule) -> None:

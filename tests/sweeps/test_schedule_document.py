@@ -105,3 +105,8 @@ def test_load__refuses_a_name_that_no_store_should_have(file: Path) -> None:
     bad = file.rename(file.with_name("..ny nights.toml"))
     with pytest.raises(SpecError, match="the file's name is the schedule's"):
         load_schedule(bad)
+
+
+def test_examples__are_schedules() -> None:
+    folder = Path(__file__).parents[2] / "sweeps" / "examples" / "schedules"
+    assert [schedule.name for schedule in load_schedules(folder)] == ["sp500"]

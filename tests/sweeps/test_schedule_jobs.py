@@ -90,6 +90,13 @@ def test_tick__makes_each_due_time_one_job_and_finishes_it(world: World) -> None
     assert record["data"][0]["end_ns"] == ns_of("2026-03-02T21:00Z")
 
 
+def test_tick__at_once_makes_a_job_of_now_after_what_was_due_before(world: World) -> None:
+    turn(world, "2026-03-02T23:30Z")
+    done = tick(world.root, world.schedules, hands(world.root, world.clock), at_once=True)
+    assert [iso(job.due_ns) for job in done.made] == ["2026-03-02T23:00:00Z", "2026-03-02T23:30:00Z"]
+    assert [outcome for _, outcome in done.finished] == ["ok", "ok"]
+
+
 @pytest.mark.parametrize(("policy", "days"), [
     ('policy = "all"', ["03", "04", "05"]), ('policy = "last"', ["05"]), ('policy = "all"\nlimit = 2', ["04", "05"]),
 ])  # fmt: skip
