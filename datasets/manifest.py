@@ -7,7 +7,6 @@ kept per segment too, so that a part of a large shard is verified without readin
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets.digests import differs, forget, sha256
 from datasets.seals import check_format, twice
 from datasets.store import Store
 from quantbot.errors import CorruptError, NotFoundError
@@ -47,8 +47,8 @@ class StoredObject:
     def of(cls, data: bytes) -> StoredObject:
         """Describe `data`; nothing has no segment."""
         view = memoryview(data)
-        segments = tuple(_sha256(view[at : at + SEGMENT_BYTES]) for at in range(0, len(data), SEGMENT_BYTES))
-        return cls(len(data), _sha256(view), segments)
+        segments = tuple(sha256(view[at : at + SEGMENT_BYTES]) for at in range(0, len(data), SEGMENT_BYTES))
+        return cls(len(data), sha256(view), segments)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Manifest:
             "head": dict(self.head),
             "objects": {key: each.to_dict() for key, each in sorted(self.objects.items())},
         }
-        return canonical({"sha256": _sha256(canonical(body)), **body})
+        return canonical({"sha256": sha256(canonical(body)), **body})
 
     @classmethod
     def from_bytes(cls, data: bytes, place: str) -> Manifest:
@@ -73,7 +73,7 @@ class Manifest:
             body = json.loads(data)
             check_format(body.get("format", FORMAT), FORMAT, place)
             claimed = body.pop("sha256")
-            found = _sha256(canonical(body))
+            found = sha256(canonical(body))
             objects = {key: StoredObject.from_dict(each) for key, each in body["objects"].items()}
             head = body["head"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -143,6 +143,7 @@ class VerifiedObjects:
         on_object
             Called with the key of each object that was read.
         """
+        forget()
         found = []
         keys = sorted(self.objects)
         with ThreadPoolExecutor(_READERS, "verify") as pool:
@@ -158,8 +159,8 @@ class VerifiedObjects:
         try:
             expected = self._expected(key)
             data = b"".join(twice(lambda: self._read(key, expected, 0, len(expected.segments))))
-            if expected.segments != (expected.sha256,) and _sha256(data) != expected.sha256:
-                raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {_sha256(data)}")
+            if expected.segments != (expected.sha256,) and sha256(data) != expected.sha256:
+                raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {sha256(data)}")
         except CorruptError as error:
             return str(error)
         return ""
@@ -182,12 +183,11 @@ class VerifiedObjects:
         if len(data) != end - begin:
             what = "it is longer" if len(data) > end - begin else f"it ends after {begin + len(data)} bytes"
             raise self._corrupt(
-                key, f"{what}; expected {expected.size} bytes, SHA-256 {expected.sha256}, found {_sha256(data)}"
+                key, f"{what}; expected {expected.size} bytes, SHA-256 {expected.sha256}, found {sha256(data)}"
             )
         parts = [data[at : at + SEGMENT_BYTES] for at in range(0, len(data), SEGMENT_BYTES)]
         for segment, part in enumerate(parts, start=first):
-            found = _sha256(part)
-            if found != expected.segments[segment]:
+            if found := differs(part, expected.segments[segment]):
                 place = f"bytes from {segment * SEGMENT_BYTES}"
                 raise self._corrupt(key, f"{place}: expected SHA-256 {expected.segments[segment]}, found {found}")
         return parts
@@ -212,7 +212,3 @@ class VerifiedObjects:
             while self._cached_bytes > _CACHE_BYTES:
                 _, dropped = self._cache.popitem(last=False)
                 self._cached_bytes -= len(dropped)
-
-
-def _sha256(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.digests import differs
 from datasets.seals import check_format
 from quantbot.engine import Rows, TrialStatus
 from quantbot.errors import CorruptError, FormatError, InputError
@@ -231,8 +232,8 @@ def decode_failures(header: BlockHeader, data: bytes | memoryview, where: str = 
 
 
 def _check_part(header: BlockHeader, part: str, data: bytes | memoryview, where: str) -> None:
-    expected, found = header.digests[header.parts.index(part)], _sha256(data)
-    if expected != found:
+    expected = header.digests[header.parts.index(part)]
+    if found := differs(data, expected):
         raise CorruptError(f"{where}: SHA-256 of its {part.strip('/')} must be {expected}, found {found}")
 
 

@@ -21,7 +21,7 @@ _SPEC.loader.exec_module(corruption)
 
 def attack(url: str, count: int, seed: int) -> Any:
     root = open_store(url)
-    return corruption.attack(root, corruption.build(root), count, seed, lambda _: None)
+    return corruption.attack(root, corruption.build(root, small=True), count, seed, lambda _: None)
 
 
 def test_damage__becomes_no_number_and_names_its_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

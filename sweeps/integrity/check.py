@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from datasets import references
+from datasets import digests, references
 from datasets.seals import unseal
 from quantbot.errors import CorruptError, FormatError, NotFoundError, QuantBotError, StoreError
 from sweeps.integrity.datasets import UNREADABLE, Shelf, StoredVersion, committed, shelves
@@ -80,6 +80,7 @@ class _Check:
         self._n_objects = self._n_bytes = 0
 
     def everything(self, datasets: bool, runs: bool, only: str) -> Health:
+        digests.forget()
         versions = list(self._versions(only)) if datasets else []
         identities = [name for name in self.root.folders(f"{RUNS}/") if only in ("", name)] if runs else []
         total = len(versions) + len(identities)

@@ -45,7 +45,7 @@ def test_ingest__that_failed_at_any_write_is_whole_after_another_try(
     columns = {"AAA": some_bars(40, 1), "BBB": some_bars(40, 2)}
     n = 0
     while True:
-        n += 1 if moment == "before" else 3
+        n += 2 if moment == "before" else 5
         root = open_store(tmp_path / str(n))
         with StoreFaults(n, moment, operations=WRITES) as faults:
             try:

@@ -167,7 +167,7 @@ def test_repair__that_the_store_failed_at_any_write_ends_at_the_next_try(
             repair_run(root, identity, executor)
         assert check_store(root, datasets=False).whole
         assert RunStore(root, identity).manifest().result_digest == digest  # type: ignore[union-attr]
-        n += 2
+        n += 5
     assert n > 3
 
 
