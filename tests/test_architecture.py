@@ -94,6 +94,17 @@ def test_data_paths__neither_unpickle_nor_evaluate(path: Path) -> None:
     assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id in FORBIDDEN_CALLS]
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("*.py")), ids=_name)
+def test_pages__hand_no_markup_of_anybodys_to_the_browser(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        assert not [word.arg for word in node.keywords if word.arg in ("unsafe_allow_html", "unsafe_allow_javascript")]
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("html", "iframe"):
+            assert isinstance(node.args[0], ast.Name), f"{_name(path)} line {node.lineno}"
+            assert node.args[0].id.isupper(), f"{_name(path)} line {node.lineno} shows HTML that is no constant of ours"
+
+
 def test_nothing__imports_infra() -> None:
     assert not list((ROOT / "infra").rglob("__init__.py"))
 
