@@ -365,3 +365,18 @@ def test_audit_command__lists_and_verifies(root: Store, capsys: Any) -> None:
     assert main(["audit", "verify", "--store", root.url, "--kept", head]) == 0
     assert main(["audit", "verify", "--store", root.url, "--kept", "7:" + "0" * 64]) == 3
     assert main(["audit", "verify", "--store", root.url, "--kept", "nonsense"]) == 2
+
+
+def test_docs__show_settings_that_are_settings() -> None:
+    import re
+    import tomllib
+
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "security.md"
+    blocks = re.findall(r"^```toml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    modes = [Settings(**tomllib.loads(block)).login.mode for block in blocks]
+    assert modes == ["proxy", "oidc", "none"]
+    from app.security import settings as module
+
+    shown = "\n".join(line[4:] for line in (module.__doc__ or "").splitlines() if line.startswith("    "))
+    assert Settings(**tomllib.loads(shown)).login.mode == "proxy"
