@@ -90,3 +90,29 @@ def test_put__moves_the_time_of_an_object(tmp_path):
     store.put("beat", b"1")
     assert store.modified_ns("beat") > first
     assert abs(store.now_ns() - store.modified_ns("beat")) < 5_000_000_000
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="asks /proc what a descriptor is")
+def test_put_new__is_durable_before_it_has_a_name_and_its_name_before_it_returns(tmp_path, monkeypatch):
+    """What a power loss leaves: bytes reach the disk, then the name, then the folder that has it."""
+    store = open_store(tmp_path / "store")
+    store.put_new("a/first", b"x")
+    done = []
+    sync, link = os.fsync, os.link
+
+    def synced(descriptor: int) -> None:
+        done.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    def linked(source: str, target: str) -> None:
+        done.append(("link", target))
+        link(source, target)
+
+    monkeypatch.setattr(store_file.os, "fsync", synced)
+    monkeypatch.setattr(store_file.os, "link", linked)
+    store.put_new("a/second", b"y")
+    (temporary, name, folder) = done
+    assert temporary[0] == "sync"
+    assert "/.tmp/" in temporary[1]
+    assert name == ("link", str(tmp_path / "store" / "a" / "second"))
+    assert folder == ("sync", str(tmp_path / "store" / "a"))
