@@ -366,6 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--scheduler", help="tcp://host:port or tls://host:port; default: a cluster of its own")
+    parser.add_argument("--tls", help="folder of the certificates to show a tls:// scheduler")
     parser.add_argument("--isolation", type=json.loads, default={}, help="fields of Isolation, as JSON")
     parser.add_argument("--keep-cancelled", action="store_true", help="don't overrule a cancellation")
     options = parser.parse_args(arguments)
@@ -380,7 +381,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         isolation = Isolation(**options.isolation)
         with dask_executor(
-            options.workers, options.threads, scheduler=options.scheduler, isolation=isolation
+            options.workers, options.threads, scheduler=options.scheduler, tls=options.tls, isolation=isolation
         ) as executor:
             root = open_store(options.root)
             found = drive(root, options.identity, executor, on_progress=say, resume=not options.keep_cancelled)

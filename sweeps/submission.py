@@ -106,6 +106,7 @@ def start_driver(
     workers: int = 2,
     threads: int = 1,
     scheduler: str | None = None,
+    tls: str | None = None,
     isolation: Isolation | None = None,
 ) -> int:
     """Start a detached process that drives the run, and return its process id.
@@ -128,6 +129,8 @@ def start_driver(
     command += ["--workers", str(workers), "--threads", str(threads)]
     if scheduler:
         command += ["--scheduler", scheduler]
+    if tls:
+        command += ["--tls", str(Path(tls).absolute())]
     if isolation is not None:
         command += ["--isolation", json.dumps(asdict(isolation))]
     try:

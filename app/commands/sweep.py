@@ -48,6 +48,9 @@ Scheduler = Annotated[
         "--scheduler", metavar="ADDRESS", help="A running Dask cluster in place of one here: tcp://… or tls://…"
     ),
 ]
+Tls = Annotated[
+    str | None, typer.Option("--tls", metavar="DIR", help="Certificates to show a tls:// scheduler; `quantbot certs`.")
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Start a process that drives the run, and leave.")]
 # Below this, asking costs more than it saves.
 _ASK_ABOVE_S = 1800.0
@@ -84,7 +87,7 @@ def plan(spec: SpecPath, workers: Workers = None, store: StoreUrl = DEFAULT_STOR
     epilog=examples(
         "quantbot sweep run sweeps/examples/sma-sp500.toml",
         "quantbot sweep run mine.toml --workers 8 --threads 2 --name second-try",
-        "quantbot sweep run mine.toml --store s3://bucket/quantbot --scheduler tls://scheduler:8786",
+        "quantbot sweep run mine.toml --store s3://bucket/quantbot --scheduler tls://scheduler:8786 --tls certs",
         "quantbot sweep run mine.toml --detach",
         "quantbot sweep run mine.toml --submit --priority 10 --core-hours 50",
     ),
@@ -97,6 +100,7 @@ def run(
     processes: Processes = True,
     serial: Serial = False,
     scheduler: Scheduler = None,
+    tls: Tls = None,
     isolate: Isolate = "own",
     block_seconds: BlockSeconds = None,
     block_memory: BlockMemory = None,
@@ -123,7 +127,7 @@ def run(
 
     root = open_root(store)
     isolation = isolation_of(isolate, block_seconds, block_memory)
-    cluster = Cluster(workers, threads, processes, scheduler, serial, isolation=isolation)
+    cluster = Cluster(workers, threads, processes, scheduler, serial, tls, isolation=isolation)
     made = make_plan(_named(load_spec(spec), name), root, workers=cluster.n_workers)
     _warn(made)
     if not yes and not to_runners(submit_only):
@@ -152,6 +156,7 @@ def resume(
     processes: Processes = True,
     serial: Serial = False,
     scheduler: Scheduler = None,
+    tls: Tls = None,
     isolate: Isolate = "own",
     block_seconds: BlockSeconds = None,
     block_memory: BlockMemory = None,
@@ -182,7 +187,7 @@ def resume(
             say_submitted(root, identity, json)
             return
     isolation = isolation_of(isolate, block_seconds, block_memory)
-    cluster = Cluster(workers, threads, processes, scheduler, serial, isolation=isolation)
+    cluster = Cluster(workers, threads, processes, scheduler, serial, tls, isolation=isolation)
     plan = open_run(root, name).plan
     if detach:
         _detach(root, plan, cluster, json)
@@ -323,6 +328,7 @@ def _detach(root: Store, plan: Plan, cluster: Cluster, json: bool) -> None:
         workers=cluster.n_workers,
         threads=cluster.threads,
         scheduler=cluster.scheduler,
+        tls=cluster.tls,
         isolation=cluster.isolation,
     )
     log = driver_log(plan.identity)

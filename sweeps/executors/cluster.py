@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from quantbot.errors import InputError
 from sweeps.executors.base import ClusterError, ClusterLostError, Trouble
 from sweeps.executors.interrupts import deferred
 from sweeps.executors.spawning import without_main
@@ -98,6 +99,8 @@ def connect(scheduler: str, tls: str | Path | None, stack: contextlib.ExitStack)
         client = distributed.Client(scheduler, set_as_default=False, timeout=CONNECT_SECONDS, security=security)
     except OSError as error:
         raise ClusterLostError(f"no scheduler answers at {scheduler}: {error}") from error
+    except TypeError as error:  # of distributed, which misses what neither we nor its own settings gave
+        raise InputError(f"{scheduler} needs certificates: name their folder (--tls DIR; `quantbot certs`)") from error
     stack.callback(leave, client)
     return client
 

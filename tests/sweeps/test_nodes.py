@@ -100,3 +100,22 @@ def test_nodes__listen_beyond_loopback_with_certificates_only(host: str) -> None
 def test_worker__takes_no_scheduler_in_the_clear_with_certificates(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is tls://host:port, without tcp://host:port; was tcp://x:1"):
         serve_worker("tcp://x:1", tls=tmp_path)
+
+
+@pytest.mark.slow
+def test_sweep__on_a_tls_cluster_from_the_command_needs_its_certificates(
+    nodes: tuple[str, dict[str, Any]], tmp_path: Path, root: Any, small: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from app import terminal
+    from app.cli import main
+
+    address, _ = nodes
+    identity = small.submit(root, small.spec, points=8)
+    words = ["sweep", "resume", identity[:12], "--store", root.url, "--scheduler", address, "--json"]
+    try:
+        assert main(words) == 2
+        assert "needs certificates: name their folder" in capsys.readouterr().err
+        assert main([*words, "--tls", str(tmp_path)]) == 0
+    finally:
+        terminal.flags = terminal.Flags()
+    assert '"state": "done"' in capsys.readouterr().out

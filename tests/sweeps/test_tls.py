@@ -117,6 +117,11 @@ def test_client__refuses_a_scheduler_of_another_authority(scheduler: str, tmp_pa
     assert time.monotonic() - began < REFUSED_SECONDS * 5
 
 
+def test_client__without_certificates_is_told_what_to_name(scheduler: str) -> None:
+    with pytest.raises(InputError, match="needs certificates"), dask_executor(scheduler=scheduler) as executor:
+        list(executor.map(abs, [-1]))
+
+
 def test_client__never_speaks_in_the_clear(certs: Path) -> None:
     with pytest.raises(InputError, match="certificates are for a tls:// scheduler, was tcp://"):
         dask_executor(scheduler="tcp://127.0.0.1:8786", tls=certs)
