@@ -217,14 +217,14 @@ def listeners(stack: Running) -> dict[int, tuple[str, str]]:
     return found
 
 
-def ask(port: int, path: str, *, tls: bool, header: str = "") -> bytes:
+def ask(port: int, path: str, *, tls: bool, header: str = "", seconds: float = 5.0) -> bytes:
     """Return what a stranger gets for a request; nothing where the connection is refused or cut."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with socket.create_connection(("127.0.0.1", port), 3) as plain:
+        with socket.create_connection(("127.0.0.1", port), seconds) as plain:
             peer = context.wrap_socket(plain) if tls else plain
-            peer.settimeout(10)
+            peer.settimeout(seconds)
             peer.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{header}Connection: close\r\n\r\n".encode())
             answer = b""
             while len(answer) < 4096 and (more := peer.recv(4096)):
@@ -265,8 +265,9 @@ def test_ports__are_on_loopback_and_tell_a_stranger_nothing(stack: Running) -> N
 def test_page__needs_the_password_whatever_the_headers_say(stack: Running) -> None:
     for header in ("", "X-QuantBot-User: quantbot\r\n", "Authorization: Basic cXVhbnRib3Q6d3Jvbmc=\r\n"):
         for path in ("/", "/runs", "/_stcore/health", "/_stcore/stream", "/media/x", "/static/js/index.js"):
-            assert ask(stack.port, path, tls=False, header=header).startswith(b"HTTP/1.1 401"), (header, path)
-    health = ask(stack.port, "/healthz", tls=False)
+            answer = ask(stack.port, path, tls=False, header=header, seconds=30)
+            assert answer.startswith(b"HTTP/1.1 401"), (header, path, answer)
+    health = ask(stack.port, "/healthz", tls=False, seconds=30)
     assert health.startswith(b"HTTP/1.1 200")
     assert health.endswith(b"ok")
 
