@@ -42,7 +42,7 @@ def live(folder: Path, write: Any, *, hours: int, first: str) -> tuple[Any, list
     while clock.ns <= ns_of(END):
         if not DOWN[0] <= clock.ns < DOWN[1]:
             if clock.ns > ns_of("2026-03-12T12:00Z"):
-                vendors["ny"].restated = {3, 5}
+                vendors["ny"].restated = {3, 5, 60, 61}
             for name, vendor in vendors.items():
                 vendor.write(clock.ns, torn=name == "ny" and TORN[0] < clock.ns < TORN[1])
             done = tick(root, schedules, work)
