@@ -17,7 +17,7 @@ from datasets.store import Store, open_store
 from datasets.store_file import FileStore
 
 POLICIES = Path(__file__).parents[2] / "infra" / "policies"
-ROLES = ("ingest", "worker", "runner", "app", "reader", "gc")
+ROLES = ("ingest", "worker", "runner", "app", "schedule", "reader", "gc")
 BUCKET = "arn:aws:s3:::quantbot"
 ACTIONS = {
     "put_new": "s3:PutObject", "put": "s3:PutObject", "get": "s3:GetObject", "exists": "s3:GetObject",
@@ -125,6 +125,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[str, s
         with recorded(patch, folder) as found["runner"]:
             # Its own process computes nothing elsewhere; here it stands for the driver and its workers.
             Runner(root, serial, name="one").run(once=True)
+        found["schedule"] = _scheduled(patch, root, folder, tmp_path_factory.mktemp("schedules"))
         with recorded(patch, folder) as found["reader"]:
             list_runs(root)
             open_run(root, identity).surface("sharpe")
@@ -132,8 +133,30 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[str, s
     return found
 
 
+def _scheduled(patch: pytest.MonkeyPatch, root: Store, folder: Path, place: Path) -> set[tuple[str, str]]:
+    """Return what a scheduler did to a store for one job, whose runs a runner drove."""
+    from schedules import Vendor, write_schedule
+
+    from app.scheduling import make_hands
+    from sweeps.executors import serial
+    from sweeps.schedule.document import load_schedules
+    from sweeps.schedule.rules import ns_of
+    from sweeps.schedule.scheduler import tick
+    from sweeps.service.runner import Runner
+
+    write_schedule(place, "ny", calendar="XNYS", zone="America/New_York", when='after_close = "XNYS"')
+    Vendor("XNYS", "America/New_York", place / "ny.csv", 5).write(ns_of("2026-03-06T22:00Z"))
+    schedules, hands = load_schedules(place), make_hands(root, None)
+    with recorded(patch, folder) as first:
+        assert tick(root, schedules, hands, at_once=True).waiting
+    Runner(root, serial, name="two").run(once=True)
+    with recorded(patch, folder) as second:
+        assert [outcome for _, outcome in tick(root, schedules, hands).finished] == ["ok"]
+    return first | second
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("role", ["ingest", "app", "worker", "runner", "reader"])
+@pytest.mark.parametrize("role", ["ingest", "app", "worker", "runner", "schedule", "reader"])
 def test_role__may_do_what_the_code_does_in_it(role: str, done: dict[str, set[tuple[str, str]]]) -> None:
     assert len(done[role]) > 5
     refused = [
@@ -160,6 +183,10 @@ def test_role__may_do_what_the_code_does_in_it(role: str, done: dict[str, set[tu
         ("app", "s3:PutObject", "datasets/a/v=1/x", True),
         ("app", "s3:DeleteObject", "runs/a/blocks/1.rows", False),
         ("app", "s3:DeleteObject", "audit/1.json", False),
+        ("schedule", "s3:PutObject", "runs/a/blocks/1.rows", True),
+        ("schedule", "s3:PutObject", "runs/a/manifest.json", True),
+        ("schedule", "s3:DeleteObject", "schedules/a/jobs/b/job.json", False),
+        ("schedule", "s3:DeleteObject", "datasets/a/v=1/x", False),
         ("reader", "s3:PutObject", "queue/a.json", True),
         ("reader", "s3:DeleteObject", "runs/a/cancel.json", False),
         ("ingest", "s3:PutObject", "runs/a/blocks/1.rows", True),
