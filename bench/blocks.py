@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -172,7 +173,11 @@ def cluster(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, int]
             stack.callback(started.wait)
             stack.callback(started.terminate)
             processes[name] = started.pid
-        time.sleep(3)
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.2)
         yield address, processes
 
 

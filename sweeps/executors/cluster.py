@@ -33,6 +33,9 @@ SETTINGS = {
     "distributed.worker.memory.terminate": 0.95,
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.limit": "1h",
+    # What is remembered of tasks that are over: a scheduler lives through millions of them.
+    "distributed.admin.log-length": 500,
+    "distributed.admin.low-level-log-length": 500,
     # A host that fell silent is noticed in this time.
     "distributed.comm.timeouts.connect": "15s",
     "distributed.comm.timeouts.tcp": "15s",

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sweeps.executors import ClusterError, ClusterLostError, Limits, dask_executor
@@ -133,6 +134,10 @@ def _workers(executor: Any) -> set[str]:
     }
 
 
+def _children(pid: int) -> list[psutil.Process]:
+    return list(psutil.Process(pid).children(recursive=True))
+
+
 @pytest.mark.slow
 def test_hung_item__ends_with_its_child_and_strands_nobody(cluster: Cluster) -> None:
     with dask_executor(scheduler=cluster.address) as executor:
@@ -146,3 +151,10 @@ def test_hung_item__ends_with_its_child_and_strands_nobody(cluster: Cluster) -> 
         assert causes == ["deadline", None, "deadline", *[None] * 10]
         executor._seen = executor._info()
         assert set(executor._seen) == pids
+        # Killed outright, a worker takes its children with it.
+        children = [child for name in ("one", "two") for child in _children(cluster.processes[name].pid)]
+        assert len(children) >= 4  # a template and a slot each
+        cluster.end("one")
+        cluster.end("two")
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert not alive
