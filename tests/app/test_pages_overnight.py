@@ -76,7 +76,7 @@ def test_page__shows_the_job_of_its_address_with_what_changed(monkeypatch: pytes
     assert "The first report: there is nothing to compare with." in told(app)
 
 
-@pytest.mark.parametrize("due", ["20260303T230000Z", "20260304T230000Z"])
+@pytest.mark.parametrize("due", ["20260303T230000Z", pytest.param("20260304T230000Z", marks=pytest.mark.slow)])
 def test_page__has_every_part_of_a_job(monkeypatch: pytest.MonkeyPatch, nights: str, due: str) -> None:
     app = launch(monkeypatch, nights, "overnight", schedule="ny", due=due)
     for tab in ("Pins", "Data", "Cost"):
