@@ -65,6 +65,7 @@ def serve_scheduler(
         from distributed import Scheduler
 
         scheduler = Scheduler(
+            extensions=_without_history(),
             host=host, port=port, protocol=_protocol(tls), security=_security(tls), dashboard=False,
             dashboard_address=f"{LOOPBACK[0]}:{health_port}",
         )  # fmt: skip
@@ -73,6 +74,21 @@ def serve_scheduler(
 
     routes = ["distributed.http.health", *(["distributed.http.scheduler.api"] if adaptive else [])]
     _run(serve, {"distributed.scheduler.http.routes": routes})
+
+
+def _without_history() -> dict[str, Any]:
+    """Return a scheduler's extensions, less the one that remembers something about every task for ever."""
+    from distributed.scheduler import DEFAULT_EXTENSIONS
+    from distributed.spans import SpansSchedulerExtension
+
+    class NoSpans(SpansSchedulerExtension):  # type: ignore[misc]  # distributed's types are skipped
+        def observe_tasks(self, *_: Any, **__: Any) -> dict[Any, Any]:
+            return {}
+
+        def heartbeat(self, *_: Any, **__: Any) -> None:
+            pass
+
+    return {**DEFAULT_EXTENSIONS, "spans": NoSpans}
 
 
 def serve_worker(
