@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -47,6 +49,28 @@ class Somebody:
 
     def is_(self, name: str, secret: str = SECRET) -> None:
         self.headers = {"X-QuantBot-User": name, "X-QuantBot-Proxy-Secret": secret}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """A store of four small runs, in place of that of every kind of run: who may what does not hang on their kind."""
+    place = importlib.util.spec_from_file_location("pages_conftest", Path(__file__).with_name("conftest.py"))
+    assert place is not None
+    assert place.loader is not None
+    made: Any = importlib.util.module_from_spec(place)
+    place.loader.exec_module(made)
+    url = str(tmp_path_factory.mktemp("login") / "store")
+    made.add_dataset(url)
+    keep = {"three": None, "one": None, "begun": 0, "partial": 1}
+    return url, {
+        name: made.add_run(
+            url,
+            made.HEAD.format(name=name, data='assets = ["AAA"]', strategy="sma_cross")
+            + f"[parameters]\nfast = {{ start = 3, stop = 14, step = 1 }}\nslow = {20 + number}",
+            keep=blocks,
+        )
+        for number, (name, blocks) in enumerate(keep.items())
+    }
 
 
 @pytest.fixture
