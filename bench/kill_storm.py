@@ -5,16 +5,18 @@ A scheduler (`quantbot scheduler`), a worker (`quantbot worker`), a worker under
 submits a run of blocks that take a few tenths of a second and, until it is committed, kills (SIGKILL) a worker, a
 nanny, the scheduler or a runner, drawn from the round's seed. Afterwards the result digest must be the one of an
 undisturbed serial drive, and no block may have been begun once it was in the store: each worker appends to a log when
-it begins a block, and that is compared with the time of the block's object.
+it begins a block, and that is compared with the time at which the block's object got its name.
 
 Rounds are lines of a file (`--out`); those that are there already are not run again, so a long storm is made of short
-ones. `--recovery N` makes one kill a run in place of many, N of each kind, and says how long nothing went on.
+ones. `--recovery N` makes one kill a run in place of many, N of each kind, and says how long nothing went on. With
+`--kinds host` a worker lives in a network namespace whose link is taken down: a host that falls silent (needs root).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
@@ -83,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=5, help="the most in a round")
     parser.add_argument("--every", type=float, default=1.2, help="mean seconds between two kills")
     parser.add_argument("--recovery", type=int, default=0, metavar="N", help="one kill a run, N of each kind")
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "host"], default=list(KINDS))
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--nannies", type=int, default=1)
     parser.add_argument("--runners", type=int, default=2)
@@ -102,19 +104,26 @@ def dask_setup(worker: Any) -> None:
     del worker
     import sweeps.task
 
-    compute, path = sweeps.task.compute, os.environ[_LOG]
+    run_block, compute, path = sweeps.task.run_block, sweeps.task.compute, os.environ[_LOG]
+    entered = threading.local()
+
+    @functools.wraps(run_block)  # pickled under its name, where a block runs in a child
+    def timed(root_url: str, identity: str, block_index: int) -> Any:
+        entered.at = time.time()  # it asks next whether the block is there
+        note(path, "enter", identity, block_index, entered.at)
+        return run_block(root_url, identity, block_index)
 
     def noted(root_url: str, identity: str, block: Any) -> Any:
-        note(path, "begin", identity, block.index)
+        note(path, "begin", identity, block.index, entered.at)
         found = compute(root_url, identity, block)
-        note(path, "end", identity, block.index)
+        note(path, "end", identity, block.index, time.time())
         return found
 
-    sweeps.task.compute = noted
+    sweeps.task.run_block, sweeps.task.compute = timed, noted
 
 
-def note(path: str, what: str, identity: str, block: int) -> None:
-    line = json.dumps({"what": what, "run": identity, "block": block, "pid": os.getpid(), "at": time.time()}) + "\n"
+def note(path: str, what: str, identity: str, block: int, at: float) -> None:
+    line = json.dumps({"what": what, "run": identity, "block": block, "pid": os.getpid(), "at": at}) + "\n"
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, line.encode())
@@ -200,18 +209,20 @@ class Storm:
                 kills.append(processes.kill(kind, draws, run))
         else:
             kind = self.arguments.kinds[number % len(self.arguments.kinds)]
-            wait(lambda: over() or (len(run.finished()) >= 3 and processes.busy()), self.arguments.limit)
+            wait(lambda: over() or (len(run.finished()) >= 3 and processes.at_work(kind)), self.arguments.limit)
             kills.append(processes.kill(kind, draws, run))
         wait(over, self.arguments.limit)
+        processes.heal()
         seconds = time.time() - began
         manifest = run.manifest()
-        begun = [entry for entry in processes.log() if entry["run"] == run.identity and entry["what"] == "begin"]
+        noted = [entry for entry in processes.log() if entry["run"] == run.identity]
+        begun, entered = ([entry for entry in noted if entry["what"] == what] for what in ("begin", "enter"))
         again = [
             entry for entry in begun
-            if (self.path / "runs" / run.identity / run.block_key(entry["block"])).stat().st_mtime < entry["at"]
+            if (self.path / "runs" / run.identity / run.block_key(entry["block"])).stat().st_ctime < entry["at"]
         ] if manifest else []  # fmt: skip
         for kill in kills:
-            kill["seconds"] = recovery(kill, begun, self.path / "runs" / run.identity / "lease")
+            kill["seconds"] = recovery(kill, entered, self.path / "runs" / run.identity / "lease")
         digest = manifest.result_digest if manifest else ""
         return {
             "mode": mode, "round": number, "seconds": round(seconds, 2), "kills": kills, "digest": digest,
@@ -221,19 +232,19 @@ class Storm:
         }  # fmt: skip
 
 
-def recovery(kill: dict[str, Any], begun: list[dict[str, Any]], lease: Path) -> float | None:
+def recovery(kill: dict[str, Any], entered: list[dict[str, Any]], lease: Path) -> float | None:
     """Return after how many seconds what the kill stopped went on; None where it stopped nothing.
 
-    After a worker's end: its blocks are begun again. After the scheduler's or a runner's: a block is begun under the
-    next lease; workers may go on for a moment with what they had been sent under the old one.
+    After a worker's end: its blocks are taken up again. After the scheduler's or a runner's: a block is taken up under
+    the next lease; workers may go on for a moment with what they had been sent under the old one.
     """
-    if kill["kind"] in ("worker", "nanny"):
-        since, mine = kill["at"], [entry for entry in begun if entry["block"] in kill["blocks"]]
+    if kill["kind"] in ("worker", "nanny", "host"):
+        since, mine = kill["at"], [entry for entry in entered if entry["block"] in kill["blocks"]]
     else:
         old, new = (lease / f"{kill['lease'] + number:08d}.json" for number in (0, 1))
         if not kill["lease"] or not new.exists() or old.stat().st_mtime < kill["at"] - kill["ttl"]:
             return None
-        state, mine = json.loads(old.read_bytes()), begun
+        state, mine = json.loads(old.read_bytes()), entered
         since = max(old.stat().st_mtime + (0 if state["released"] else kill["ttl"]), kill["at"])
     later = [entry["at"] for entry in mine if entry["at"] > since]
     return round(min(later) - kill["at"], 2) if later else None
@@ -273,6 +284,16 @@ class Stack:
                 *quantbot, "runner", "--store", url, "--scheduler", self.address,
                 "--name", f"runner-{index}", "--lease", str(arguments.lease),
             ]  # fmt: skip
+        self._link = Link() if "host" in arguments.kinds else None
+        if self._link is not None:
+            # Ours listen beyond loopback with certificates alone; what a lost host does is Dask's in either case.
+            dask = [sys.executable, "-m", "dask"]
+            self._commands["scheduler"] = [*dask, "scheduler", "--port", str(port), "--no-dashboard"]
+            self._commands["host-0"] = [
+                *self._link.inside, *dask, "worker", f"tcp://{self._link.near}:{port}", "--nworkers", "1", "--nthreads",
+                "1", "--no-dashboard", "--preload", __file__, "--death-timeout", "20", "--host", self._link.far,
+                "--local-directory", str(folder / "scratch"),
+            ]  # fmt: skip
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise, daemon=True)
@@ -288,6 +309,13 @@ class Stack:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        if self._link is not None:
+            self._link.close()
+
+    def heal(self) -> None:
+        """Have the link again."""
+        if self._link is not None:
+            self._link.set("up")
 
     def _supervise(self) -> None:
         while not self._stop.wait(0.1):
@@ -318,9 +346,19 @@ class Stack:
         for entry in self.log():
             if entry["what"] == "begin":
                 open_blocks.setdefault(entry["pid"], []).append(entry["block"])
-            elif entry["block"] in open_blocks.get(entry["pid"], []):
+            elif entry["what"] == "end" and entry["block"] in open_blocks.get(entry["pid"], []):
                 open_blocks[entry["pid"]].remove(entry["block"])
         return {pid: blocks for pid, blocks in open_blocks.items() if blocks}
+
+    def at_work(self, kind: str) -> bool:
+        """Return whether somebody has begun a block that is not ended, on the silent host where it is to be that."""
+        busy = self.busy()
+        if kind != "host" or not busy:
+            return bool(busy)
+        host = self._processes["host-0"].pid
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return bool({child.pid for child in psutil.Process(host).children(recursive=True)} & busy.keys())
+        return False
 
     def kill(self, kind: str, draws: random.Random, run: Any) -> dict[str, Any]:
         """Kill one of a kind, and return what it was at."""
@@ -330,7 +368,7 @@ class Stack:
         names = sorted(name for name in self._commands if name.startswith(ours))
         name = draws.choice(names)
         if kind == "runner":
-            names = [found for found in names if self._drives(found)] or names
+            names = [found for found in names if self._drives(found, run)] or names
             name = draws.choice(names)
         process = self._processes.get(name)
         found: dict[str, Any] = {"kind": kind, "name": name, "at": time.time(), "blocks": [], "lease": 0}
@@ -341,25 +379,54 @@ class Stack:
             busy = self.busy()
             pids = {process.pid} | {child.pid for child in children}
             found["blocks"] = [block for pid in pids & busy.keys() for block in busy[pid]] if kind != "runner" else []
-            drove = kind == "scheduler" or (kind == "runner" and self._drives(name))
+            drove = kind == "scheduler" or (kind == "runner" and self._drives(name, run))
             found |= {"lease": lease_state(run.store).number if drove else 0, "ttl": self.arguments.lease}
             victims = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+            if self._link is not None and kind == "host":
+                found["at"] = time.time()
+                self._link.set("down")
+                return found
             inside = kind == "worker" and name.startswith("nanny")
             for victim in victims[:1] if inside else [psutil.Process(process.pid)]:
                 found["at"] = time.time()
                 victim.send_signal(signal.SIGKILL)
         return found
 
-    def _drives(self, name: str) -> bool:
-        from datasets.store import open_store
-        from sweeps.service import runners
+    def _drives(self, name: str, run: Any) -> bool:
+        from sweeps.lease import lease_state
 
-        return any(runner.name == name and runner.runs for runner in runners(open_store(self.url)))
+        process = self._processes.get(name)
+        return process is not None and f"process {process.pid} on " in lease_state(run.store).holder
 
     def keep_logs(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for log in self.folder.glob("*.log"):
             shutil.copy(log, folder / log.name)
+
+
+class Link:
+    """A network namespace and the one link into it."""
+
+    def __init__(self) -> None:
+        self._name = f"storm{os.getpid() % 10_000}"
+        net = f"10.213.{os.getpid() % 250}"
+        self.near, self.far = f"{net}.1", f"{net}.2"
+        self.inside = ["ip", "netns", "exec", self._name]
+        outer, inner = f"{self._name}o", f"{self._name}i"
+        for words in (
+            ["netns", "add", self._name], ["link", "add", outer, "type", "veth", "peer", "name", inner],
+            ["link", "set", inner, "netns", self._name], ["addr", "add", f"{self.near}/30", "dev", outer],
+            ["link", "set", outer, "up"], ["-n", self._name, "addr", "add", f"{self.far}/30", "dev", inner],
+            ["-n", self._name, "link", "set", inner, "up"], ["-n", self._name, "link", "set", "lo", "up"],
+        ):  # fmt: skip
+            subprocess.run(["ip", *words], check=True)
+
+    def set(self, state: str) -> None:
+        subprocess.run(["ip", "link", "set", f"{self._name}o", state], check=True)
+
+    def close(self) -> None:
+        subprocess.run(["ip", "link", "del", f"{self._name}o"], check=False)
+        subprocess.run(["ip", "netns", "del", self._name], check=False)
 
 
 def dask_config() -> dict[str, Any]:
@@ -418,7 +485,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     print(f"\n{len(rows)} rounds, {n_kills} kills; wrong: {n_wrong}; committed blocks begun again: {n_again}; ", end="")
     print(f"blocks in flight begun again: {extra}")
     print(f"\n{'killed':>10} {'n':>4} {'median s':>9} {'p95 s':>7} {'worst s':>8}")
-    for kind in KINDS:
+    for kind in (*KINDS, "host"):
         seconds = sorted(kills_of(rows, kind))
         if seconds:
             p95 = seconds[min(int(0.95 * len(seconds)), len(seconds) - 1)]

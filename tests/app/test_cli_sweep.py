@@ -304,3 +304,29 @@ def test_unlock__of_an_open_run_says_that_it_is_open(
     code, _, err = say("sweep", "unlock", "small")
     assert code != 0
     assert "has no locked holdout" in err
+
+
+def test_submit__leaves_the_run_to_runners_which_pause_and_resume_steer(
+    say: Say, spec: Path, stored: tuple[str, dict[str, str]], store_of: Callable[[str], str]
+) -> None:
+    spec.write_text(SPEC.replace('"small"', '"left"').replace("step = 1", "step = 5"))
+    options = ("--submit", "--priority", "7", "--core-hours", "2")
+    code, out, err = say("sweep", "run", spec, *options, store=store_of(stored[0]))
+    assert (code, "waits for a runner" in out, "quantbot runner" in err) == (0, True, True)
+    assert "2 core-hours" in say("sweep", "status", "left")[1]
+    assert "is paused: nobody drives it now" in say("sweep", "pause", "left")[1]
+    assert "paused: 0 of" in say("sweep", "status", "left")[1]
+    assert say("sweep", "resume", "left", "--submit")[0] == 0
+    queue = json.loads(say("queue", "--json")[1])["queue"]
+    assert [(place["priority"], place["status"]["state"]) for place in queue if place["priority"]] == [(7, "waiting")]
+    assert "no runner" in say("queue")[1]
+    assert say("sweep", "run", spec, "--submit", "--priority", "101")[0] == 2
+
+
+def test_service_in_the_environment__has_the_command_submit(
+    say: Say, spec: Path, stored: tuple[str, dict[str, str]], store_of: Callable[[str], str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("QUANTBOT_RUNNER", "service")
+    spec.write_text(SPEC.replace('"small"', '"env"').replace("step = 1", "step = 4"))
+    assert "waits for a runner" in say("sweep", "run", spec, store=store_of(stored[0]))[1]
+    assert say("sweep", "run", spec, "--drive", "--serial", "--yes")[0] == 0
