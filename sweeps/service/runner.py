@@ -331,6 +331,7 @@ class Runner:
             self._let_go(ticket)
 
     def _ended(self, ticket: Ticket, outcome: Outcome) -> None:
+        self.counters.core_seconds, self.counters.bytes_read = self._account.taken()
         if outcome.state == "done":
             self.counters.n_done += 1
             self.counters.n_failed_trials += outcome.n_failed

@@ -38,7 +38,8 @@ def read(text: str) -> Samples:
 
 
 def test_metrics__say_what_a_runner_did_and_what_its_store_took(root: Store, small: Any) -> None:
-    identity = small.submit(root, small.spec, points=8)
+    brief = {"parameters": {"fast": {"values": [3, 5]}, "slow": {"values": [8, 16]}}, "folds": {"method": "none"}}
+    identity = small.submit(root, {**small.spec, **brief}, points=1)
     metrics = Metrics()
     runner = Runner(metrics.observe(root), serial, name="ada")
     metrics.watch(runner)
