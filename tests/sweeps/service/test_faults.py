@@ -118,7 +118,7 @@ def test_store_that_goes_away__leaves_what_goes_on_to_the_same_result(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_every_operation_that_fails_once__changes_no_result(
     fresh: Callable[[object], Store], small: Any, undisturbed: tuple[str, int, int], moment: str
@@ -129,7 +129,7 @@ def test_every_operation_that_fails_once__changes_no_result(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)
 def test_store_that_goes_away_at_any_operation__leaves_what_goes_on_to_the_same_result(
     fresh: Callable[[object], Store], small: Any, undisturbed: tuple[str, int, int]
 ) -> None:
