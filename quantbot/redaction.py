@@ -25,7 +25,7 @@ _KEY_WORDS = (
     r"(?:secret|token|passw(?:or)?d|credential|signature|api[_-]?key|access[_-]?key(?:[_-]?id)?|client[_-]?secret)"
 )
 _SECRET_NAME = re.compile(r"secret|token|passw|credential|private|api_?key|access_?key|cookie|webhook", re.IGNORECASE)
-_NO_VALUE = re.compile(r"(_FILES?|_PATH|_DIR|_FOLDER|_EXPIRATION)$", re.IGNORECASE)
+_NO_VALUE = re.compile(r"(_ID|_FILES?|_PATH|_DIR|_FOLDER|_EXPIRATION)$", re.IGNORECASE)
 _PATTERNS = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), SHOWN),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), SHOWN),
@@ -98,7 +98,9 @@ def hide(values: Iterable[str]) -> None:
 
 
 def hide_environment(environment: Mapping[str, str]) -> None:
-    """Hide the values of all variables that are named like a secret, but for names of files.
+    """Hide the values of all variables that are named like a secret, but for names of files and of who asks.
+
+    The id of a key may be any word, and its usual forms are known by their pattern.
 
     Examples
     --------

@@ -262,8 +262,7 @@ class DaskExecutor:
                 self._client = cluster.connect(self._scheduler, self._tls, stack)
             stack.callback(setattr, self, "_client", None)
             self._wait_for_workers()
-            if self._scheduler is not None:
-                self._greet()
+            self._greet()
             self._seen = self._info()
             self._stack = stack.pop_all()
 

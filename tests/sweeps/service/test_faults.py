@@ -79,7 +79,7 @@ def check(root: Store, small: Any, digest: str) -> None:
     """Ask again, now that the store is well: the same result, and nothing left in the queue."""
     identity = serve(root, small)
     status = run_status(root, identity)
-    if status.state != "done":  # a lease whose end was not written has to run out
+    if status.state != "done" or tickets(root):  # a lease whose end was not written has to run out
         with serial() as executor:
             drive(root, identity, executor)
         status = run_status(root, identity)
