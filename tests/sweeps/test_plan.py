@@ -38,6 +38,7 @@ STOCKS = (
     "UNH", "WMT", "XOM",
 )  # fmt: skip
 EXAMPLES = sorted((Path(__file__).parents[2] / "sweeps" / "examples").glob("*.toml"))
+QUICK = ("sma-sp500", "user-strategy", "cvar-sp500", "maker-synthetic")  # few kernels to compile
 SPEC = {
     "version": 1,
     "run": {"name": "small"},
@@ -401,7 +402,10 @@ def test_plan__is_a_value(plan):
 # ---------------------------------------------------------------- whatever comes in
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else pytest.mark.slow) for path in EXAMPLES],
+)
 def test_examples__survive_their_bytes_and_are_small_enough_to_run_here(path, root):
     plan = make_plan(load_spec(path), root, probe=False)
     data = plan.to_bytes()

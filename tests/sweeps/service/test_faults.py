@@ -102,6 +102,7 @@ def outage(root: Store, small: Any, nth: int, digest: str) -> None:
     check(root, small, digest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "moment"), [(0.1, "after"), (0.5, "before"), (0.9, "after")])
 def test_operation_that_fails_once__changes_no_result(
     fresh: Callable[[object], Store], small: Any, undisturbed: tuple[str, int, int], part: float, moment: str
@@ -110,6 +111,7 @@ def test_operation_that_fails_once__changes_no_result(
     once(fresh("once"), small, round(part * n), moment, digest)
 
 
+@pytest.mark.slow
 def test_store_that_goes_away__leaves_what_goes_on_to_the_same_result(
     fresh: Callable[[object], Store], small: Any, undisturbed: tuple[str, int, int]
 ) -> None:
