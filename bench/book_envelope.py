@@ -42,11 +42,11 @@ def in_turn(
         sell_ticks[0], sell_lots[0] = max(int(centre + half_spread + 0.5), bid_ticks + 1), lots
 
 
-def agents(n: int, seed: int) -> list[tuple[str, BookStrategy, dict[str, Any]]]:
+def agents(n: int, seed: int, widest: float) -> list[tuple[str, BookStrategy, dict[str, Any]]]:
     """Return each kind of agent with its drawn points."""
     draws = np.random.default_rng(seed)
     own = {
-        "half_spread": np.round(draws.uniform(0.5, 6.0, n) * 2) / 2,
+        "half_spread": np.round(draws.uniform(0.5, widest, n) * 2) / 2,
         "execution.entry_us": draws.uniform(100, 5_000, n),
         "lots": draws.integers(1, 9, n),
     }
@@ -76,15 +76,16 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--agents", type=int, default=1_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--widest", type=float, default=2.0, help="half spread, ticks: agents draw from 0.5 to this")
     asked = parser.parse_args()
     engine = get_engine("book")
-    print("| seed | agents | exchange | timer | " + " | ".join(COLUMNS.values()) + " |")
-    print("|" + "---|" * (4 + len(COLUMNS)))
+    print("| seed | agents | exchange | timer | " + " | ".join(COLUMNS.values()) + " | median | apart |")
+    print("|" + "---|" * (6 + len(COLUMNS)))
     for seed in asked.seeds:
         by_order = Events.joined(list(SyntheticBook(asked.events, seed).blocks()))
         levels = Events.joined(list(by_price(iter([by_order]))))
         truth, degraded = BookSession.of(by_order), BookSession.of(levels)
-        for name, strategy, columns in agents(asked.agents, seed):
+        for name, strategy, columns in agents(asked.agents, seed, asked.widest):
             points = Points(asked.agents, columns)
             for exchange in ("partial", "no_partial"):
                 for period_ms in (20.0 * SESSION_MS / asked.events, 20_000.0):
@@ -97,7 +98,9 @@ def main() -> None:
                         for queue, data in (("risk_averse", degraded), ("fifo", truth), ("optimistic", degraded))
                     ]  # fmt: skip
                     told = " | ".join(f"{100 * share:.1f} %" for share in shares(*rows))
-                    print(f"| {seed} | {name} | {exchange} | {period_ms / 1e3:.1f} s | {told} |", flush=True)
+                    low, exact, high = (row["n_filled"] for row in rows)
+                    told += f" | {np.median(exact):,.0f} | {np.median(high - low):,.0f} |"
+                    print(f"| {seed} | {name} | {exchange} | {period_ms / 1e3:.1f} s | {told}", flush=True)
 
 
 if __name__ == "__main__":
