@@ -42,7 +42,7 @@ def test_risk__of_a_finished_run_answers_where_it_comes_from(page: Any, shown: S
     url, identities = shown
     page.goto(f"{url}/trial?run={identities['weights']}&trial=1")
     page.get_by_text("equals the stored row bit for bit").wait_for()
-    page.get_by_role("link", name="Risk", exact=True).last.click()  # the first is the navigation's
+    page.get_by_test_id("stMain").get_by_role("link", name="Risk", exact=True).click()  # not the navigation's
     page.wait_for_url(re.compile(r"/risk\?.*trial=1"))
     drawn(page, "Parts of CVaR: ")
     page.get_by_text("The parts sum to CVaR").wait_for()
