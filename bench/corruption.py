@@ -1,4 +1,4 @@
-"""Whether damage to a store is ever taken for a number, and what it costs to know.
+"""Whether damage to a store is ever taken for a number.
 
 One object at a time is damaged, read by everything that reads it, and put back.
 
@@ -22,16 +22,13 @@ from typing import Any
 import numpy as np
 
 from datasets import digests, references
-from datasets import manifest as manifests
 from datasets.bars import BarColumns, BarsMeta, write_bars
 from datasets.catalog import Catalog
 from datasets.events import STORED, EventsMeta
 from datasets.events_writer import EventsWriter
 from datasets.store import Store, open_store
-from datasets.synthetic_book import synthetic_book
 from datasets.versions import read_any
 from quantbot.book import BookInstrument, Events
-from quantbot.engine import Rows
 from quantbot.errors import CorruptError, DataError, FormatError, NotFoundError
 from sweeps import adaptive, ledger, ledger_sums, rows
 from sweeps.executors import serial
@@ -329,70 +326,6 @@ def _forgotten(read: Callable[[], bytes]) -> bytes:
     return read()
 
 
-# -- what verification costs --------------------------------------------------------------------------------------
-
-
-def costs(folder: str) -> dict[str, tuple[float, float]]:
-    """Return for each kind of object the seconds that verifying and decoding it take, the best of some rounds."""
-    root = open_store(folder)
-    draws = np.random.default_rng(0)
-    n = 1_000_000
-    close = np.round(100 * np.exp(np.cumsum(draws.normal(0, 1e-4, n))), 2)
-    first = np.concatenate([[100.0], close[:-1]])
-    stamps = (10_000 + np.arange(n, dtype=np.int64)) * 60 * 10**9
-    high, low = np.maximum(first, close) + 0.01, np.minimum(first, close) - 0.01
-    bars = BarColumns(stamps, first, high, low, close, np.round(draws.lognormal(5, 1, n)))
-    meta = BarsMeta("A million minutes", "drawn", "1min", 252.0 * 390, synthetic=True)
-    write_bars(root, "cost/bars", {"AAA": bars}, meta, {})
-    events: Any = synthetic_book(root, "cost/book", 2**20, 1).dataset
-    names = tuple(f"measure_{number}" for number in range(20))
-    values = {name: draws.normal(size=100_000) for name in names}
-    found = Rows(values, np.zeros(100_000, np.uint8))
-    block = rows.encode(rows.describe("ab" * 32, 0, 0, found), found)
-    spent = [0.0]
-
-    def timed(compare: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
-        def compared(data: Any, expected: str) -> str:
-            began = time.perf_counter()
-            found = compare(data, expected)
-            spent[0] += time.perf_counter() - began
-            return found
-
-        return compared
-
-    def best(read: Callable[[], object], *, first: bool) -> tuple[float, float]:
-        rounds = []
-        for _ in range(5):
-            if first:
-                digests.forget()
-            spent[0] = 0.0
-            began = time.perf_counter()
-            read()
-            rounds.append((time.perf_counter() - began, spent[0]))
-        whole, verifying = min(rounds)
-        return verifying, whole - verifying
-
-    def fresh(name: str) -> Any:
-        return Catalog(root).open_any(name)  # with no bytes in memory
-
-    session = events.sessions("SYN")[0]
-    readers: dict[str, Callable[[], object]] = {
-        "bars, 10^6 x 6": lambda: fresh("cost/bars").columns("AAA"),
-        "events, 10^6": lambda: fresh("cost/book").events("SYN", session),
-        "a block of 10^5 rows x 20": lambda: rows.decode(block),
-    }
-    plain = digests.differs
-    manifests.differs = rows.differs = timed(plain)
-    try:
-        return {
-            f"{what}, {'first' if first else 'again'}": best(read, first=first)
-            for what, read in readers.items()
-            for first in (True, False)
-        }
-    finally:
-        manifests.differs = rows.differs = plain
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Attack a store and print a table; 0 when no fault became a number and none went unseen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -417,9 +350,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n(found by whoever reads it + found by the check, where no reader needs what was damaged)")
         for what, lines in (("WRONG", tally.wrong), ("unseen", tally.unseen), ("not named", tally.unnamed)):
             print(f"{what}: {len(lines)}", *lines[:20], sep="\n  ")
-        for what, (verifying, decoding) in costs(f"{folder}/costs").items():
-            share = 100 * verifying / decoding
-            print(f"{what}: verify {1e3 * verifying:.1f} ms, decode {1e3 * decoding:.1f} ms: {share:.1f} %")
     return 1 if tally.wrong or tally.unseen else 0
 
 

@@ -1,8 +1,9 @@
 """What makes stored objects one dataset version: a manifest, written last, that knows every object's bytes.
 
 A reader starts from the manifest, so a version without one isn't there, and an object that is missing, empty,
-swapped, truncated, extended or flipped is an error that names it, before anything is decoded. An object's digest is
-kept per segment too, so that a part of a large shard is verified without reading the rest.
+swapped, truncated, extended or flipped is an error that names it, before anything is decoded. Readers compare segments,
+so that a part of a large shard is verified without reading the rest: by XXH3-128, since format 2. A check computes the
+SHA-256 of the whole object as well.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets.digests import differs, forget, sha256
+from datasets.digests import differs, forget, name_of, sha256, xxh3
 from datasets.seals import check_format, twice
 from datasets.store import Store
 from quantbot.errors import CorruptError, NotFoundError
 
-FORMAT = 1  # of a manifest; what says none has this one
+FORMAT = 2  # of a manifest
+FIRST_FORMAT = 1  # segments by SHA-256; says no format. Its readers refuse a later one by the number
 SEGMENT_BYTES = 256 * 1024
 _CACHE_BYTES = 64 * 1024**2
 _READERS = 4  # objects that a check reads at a time, of up to some 32 MiB
@@ -28,7 +30,10 @@ _READERS = 4  # objects that a check reads at a time, of up to some 32 MiB
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of a version: its length and the SHA-256 of its bytes and of each segment of them."""
+    """One object of a version: its length, the SHA-256 of its bytes and the XXH3-128 of each segment of them.
+
+    What was written in the first format has the segments' SHA-256; a digest's length says which it is.
+    """
 
     size: int
     sha256: str
@@ -47,8 +52,7 @@ class StoredObject:
     def of(cls, data: bytes) -> StoredObject:
         """Describe `data`; nothing has no segment."""
         view = memoryview(data)
-        segments = tuple(sha256(view[at : at + SEGMENT_BYTES]) for at in range(0, len(data), SEGMENT_BYTES))
-        return cls(len(data), sha256(view), segments)
+        return cls(len(data), sha256(view), tuple(xxh3(part) for part in _cut(view)))
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Encode as JSON that carries its own digest."""
         body = {
+            "format": FORMAT,
             "head": dict(self.head),
             "objects": {key: each.to_dict() for key, each in sorted(self.objects.items())},
         }
@@ -71,7 +76,7 @@ class Manifest:
         """Decode, or raise `CorruptError` naming `place`, or `FormatError` for another version's."""
         try:
             body = json.loads(data)
-            check_format(body.get("format", FORMAT), FORMAT, place)
+            check_format(body.get("format", FIRST_FORMAT), FORMAT, place, oldest=FIRST_FORMAT)
             claimed = body.pop("sha256")
             found = sha256(canonical(body))
             objects = {key: StoredObject.from_dict(each) for key, each in body["objects"].items()}
@@ -86,6 +91,11 @@ class Manifest:
 def canonical(value: object) -> bytes:
     """Return `value` as the one JSON text that all equal values share."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _cut(view: memoryview) -> Iterator[memoryview]:
+    """Yield the segments of an object, or of a part that begins with a segment; nothing has none."""
+    return (view[at : at + SEGMENT_BYTES] for at in range(0, len(view), SEGMENT_BYTES))
 
 
 class VerifiedObjects:
@@ -104,7 +114,7 @@ class VerifiedObjects:
         self.objects = objects
         self.dataset = dataset
         self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int], memoryview] = OrderedDict()
         self._cached_bytes = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,14 +136,13 @@ class VerifiedObjects:
         if start >= stop:
             return b""
         first, last = start // SEGMENT_BYTES, (stop - 1) // SEGMENT_BYTES
+        offset, end = start - first * SEGMENT_BYTES, stop - first * SEGMENT_BYTES
         parts = self._cached(key, first, last)
         if parts is None:
-            parts = twice(lambda: self._read(key, expected, first, last + 1))
-            self._remember(key, first, parts)
-        offset = start - first * SEGMENT_BYTES
-        if len(parts) == 1:
-            return parts[0][offset : offset + stop - start]
-        return b"".join(parts)[offset : offset + stop - start]
+            data = twice(lambda: self._read(key, expected, first, last + 1))
+            self._remember(key, first, data)
+            return data[offset:end]
+        return bytes(parts[0][offset:end]) if len(parts) == 1 else b"".join(parts)[offset:end]
 
     def damage(self, on_object: Callable[[str], None] | None = None) -> list[str]:
         """Read every object and say what is wrong, one line an object, some read ahead.
@@ -158,9 +167,9 @@ class VerifiedObjects:
         """Read one object and say what is wrong with it; empty when it is whole."""
         try:
             expected = self._expected(key)
-            data = b"".join(twice(lambda: self._read(key, expected, 0, len(expected.segments))))
-            if expected.segments != (expected.sha256,) and sha256(data) != expected.sha256:
-                raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {sha256(data)}")
+            data = twice(lambda: self._read(key, expected, 0, len(expected.segments)))
+            if found := differs(data, expected.sha256):
+                raise self._corrupt(key, f"expected SHA-256 {expected.sha256}, found {found}")
         except CorruptError as error:
             return str(error)
         return ""
@@ -170,7 +179,7 @@ class VerifiedObjects:
             raise NotFoundError(f"{self.dataset} has no object {key!r}")
         return self.objects[key]
 
-    def _read(self, key: str, expected: StoredObject, first: int, stop: int) -> list[bytes]:
+    def _read(self, key: str, expected: StoredObject, first: int, stop: int) -> bytes:
         """Return segments `first` to `stop`, verified; what reaches the end asks for one byte more than there is."""
         begin, end = first * SEGMENT_BYTES, min(stop * SEGMENT_BYTES, expected.size)
         at_end = end == expected.size
@@ -185,12 +194,15 @@ class VerifiedObjects:
             raise self._corrupt(
                 key, f"{what}; expected {expected.size} bytes, SHA-256 {expected.sha256}, found {sha256(data)}"
             )
-        parts = [data[at : at + SEGMENT_BYTES] for at in range(0, len(data), SEGMENT_BYTES)]
-        for segment, part in enumerate(parts, start=first):
-            if found := differs(part, expected.segments[segment]):
-                place = f"bytes from {segment * SEGMENT_BYTES}"
-                raise self._corrupt(key, f"{place}: expected SHA-256 {expected.segments[segment]}, found {found}")
-        return parts
+        for segment, part in enumerate(_cut(memoryview(data)), start=first):
+            wanted = expected.segments[segment]
+            if found := differs(part, wanted):
+                raise self._corrupt(
+                    key,
+                    f"bytes from {segment * SEGMENT_BYTES}: expected {name_of(wanted)} {wanted}, found {found}; all of "
+                    f"it has SHA-256 {expected.sha256}",
+                )
+        return data
 
     def _corrupt(self, key: str, what: str) -> CorruptError:
         return CorruptError(
@@ -198,14 +210,15 @@ class VerifiedObjects:
             f"Ingest the data again, or restore the object"
         )
 
-    def _cached(self, key: str, first: int, last: int) -> list[bytes] | None:
+    def _cached(self, key: str, first: int, last: int) -> list[memoryview] | None:
         with self._lock:
             parts = [self._cache.get((key, segment)) for segment in range(first, last + 1)]
         return None if any(part is None for part in parts) else [part for part in parts if part is not None]
 
-    def _remember(self, key: str, first: int, parts: list[bytes]) -> None:
+    def _remember(self, key: str, first: int, data: bytes) -> None:
+        """Keep what was read, without a copy: segments of one read are dropped one after the other, too."""
         with self._lock:
-            for segment, part in enumerate(parts, start=first):
+            for segment, part in enumerate(_cut(memoryview(data)), start=first):
                 if (key, segment) not in self._cache:
                     self._cache[key, segment] = part
                     self._cached_bytes += len(part)

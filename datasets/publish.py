@@ -175,7 +175,10 @@ def _write(target: ZarrStore, dataset: xr.Dataset) -> None:
         if variable.size
     }
     with _unspecified():
-        encoded.to_zarr(target, mode="w", zarr_format=3, consolidated=True, encoding=encoding)
+        encoded.to_zarr(
+            target, mode="w", zarr_format=3, consolidated=True, encoding=encoding,
+            write_empty_chunks=True,  # so that what is absent is lost: one fold's dates are 0 days after the first
+        )  # fmt: skip
 
 
 def open_xarray(store: Store, prefix: str) -> xr.Dataset:

@@ -81,8 +81,14 @@ def is_sealed(data: bytes) -> bool:
     return tail.startswith(_NAME) and tail.endswith(b'"}')
 
 
-def check_format(found: Any, known: int, where: str) -> None:
-    """Raise `FormatError` naming both formats unless `found` is the `known` one, `CorruptError` where it is none."""
+def check_format(found: Any, known: int, where: str, *, oldest: int | None = None) -> None:
+    """Raise `FormatError` naming both formats unless `found` is the `known` one, `CorruptError` where it is none.
+
+    Parameters
+    ----------
+    oldest
+        The oldest format that is still read; the `known` one where not said.
+    """
     if not isinstance(found, int) or isinstance(found, bool):
         raise CorruptError(f"{where} must say its format, a number, found {found!r:.100}")
     if found > known:
@@ -90,7 +96,7 @@ def check_format(found: Any, known: int, where: str) -> None:
             f"{where} is of format {found}; this version of QuantBot reads format {known}: install a newer one. "
             "Nothing was changed"
         )
-    if found < known:
+    if found < (known if oldest is None else oldest):
         raise FormatError(
             f"{where} is of format {found}, of an older version; this version of QuantBot reads format {known}"
         )

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 ROWS = "rows.zarr"
 MARKER = "rows.zarr.json"
-_FORMAT = 2
+_FORMAT = 3
+_OLDEST_FORMAT = 2  # segments of objects by SHA-256
 
 
 def publish(run: RunStore, plan: Plan, manifest: Manifest) -> None:
@@ -69,7 +70,7 @@ def published_objects(run: RunStore) -> dict[str, StoredObject]:
     document = run.read_json(MARKER)
     if document is None:
         raise NotFoundError(f"the rows of run {run.identity[:SHORT]} are not published: there is no {where}")
-    check_format(document.get("format", 0), _FORMAT, where)
+    check_format(document.get("format", 0), _FORMAT, where, oldest=_OLDEST_FORMAT)
     return {key: StoredObject.from_dict(each) for key, each in document["objects"].items()}
 
 

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from store_faults import WRITES, StoreFaults
 
+from datasets.digests import xxh3
 from datasets.store import Store, open_store
 from quantbot.errors import CorruptError, InputError, RunError, StoreError
 from sweeps.executors import serial
 from sweeps.integrity import check_store, collect_garbage, repair_run
 from sweeps.lease import acquire
-from sweeps.publish import open_rows
+from sweeps.publish import MARKER, ROWS, open_rows
 from sweeps.run import drive
-from sweeps.runstore import RunStore, forget
+from sweeps.runstore import RunStore, forget, to_json
 
 OLD = 48 * 3600
 
@@ -112,11 +113,35 @@ def test_published_rows__that_are_missing_or_flipped_are_no_numbers(done: tuple[
     run = RunStore(root, identity)
     key = next(key for key in run.store.list("rows.zarr/sharpe/c/"))
     flip(run.store, key)
-    with pytest.raises(CorruptError, match=r"sharpe/c/.*expected SHA-256"):
+    with pytest.raises(CorruptError, match=r"sharpe/c/.*expected XXH3-128"):
         open_rows(run)["sharpe"].load()
     run.store.delete(key)
     with pytest.raises(CorruptError, match=r"sharpe/c/.*missing"):
         open_rows(run)["sharpe"].load()
+
+
+def test_published_rows__whose_segments_have_a_sha256_are_read_and_compared(done: tuple[Store, str, str]) -> None:
+    root, identity, _ = done
+    run = RunStore(root, identity)
+    document = run.read_json(MARKER)
+    assert document is not None
+    assert document["format"] == 3
+    for key, each in document["objects"].items():
+        assert each["segments"] == [xxh3(run.store.get(f"{ROWS}/{key}"))]
+        each["segments"] = [each["sha256"]]  # as they were written in format 2
+    run.replace(MARKER, to_json(document | {"format": 2}))
+    assert open_rows(run).load().sizes
+    assert check_store(root).whole
+    flip(run.store, next(key for key in run.store.list("rows.zarr/sharpe/c/")))
+    with pytest.raises(CorruptError, match=r"sharpe/c/.*expected SHA-256"):
+        open_rows(run)["sharpe"].load()
+
+
+def test_published_rows__of_a_run_of_one_fold_are_read(small: Any, root: Store) -> None:
+    identity = small.submit(root, small.spec | {"folds": {"method": "none"}}, points=200)
+    with serial() as executor:
+        drive(root, identity, executor)
+    assert open_rows(RunStore(root, identity)).load().sizes["fold"] == 1
 
 
 def test_damaged_dataset__fails_the_blocks_that_need_it_and_no_others(root: Store, small: Any) -> None:
@@ -127,7 +152,7 @@ def test_damaged_dataset__fails_the_blocks_that_need_it_and_no_others(root: Stor
         drive(root, identity, executor)
     found = check_store(root).findings
     assert [(finding.key, finding.cure) for finding in found] == [(key, "ingest")]
-    assert "expected SHA-256" in found[0].problem
+    assert "expected XXH3-128" in found[0].problem
 
 
 def test_missing_pointer__is_found(root: Store) -> None:
