@@ -1,5 +1,5 @@
 # Each target makes `.venv` and installs what it needs; nothing outside this folder and the package caches is touched.
-.PHONY: demo stack stack-stop stack-status test test-all lint format bench bench-folds bench-cvar bench-portfolio app clean
+.PHONY: demo stack stack-stop stack-status test test-all test-bounds lint format bench bench-folds bench-cvar bench-portfolio app clean
 
 PORT ?= 8501
 STORE ?= .quantbot/store
@@ -20,6 +20,10 @@ test: .venv/.extras-dev
 
 test-all: .venv/.extras-dev
 	$(PYTEST)
+
+# Every kernel with its indices checked, in a cache of its own: compiled so they are several times slower.
+test-bounds: .venv/.extras-dev
+	NUMBA_BOUNDSCHECK=1 QUANTBOT_CACHE_DIR=.quantbot/checked-kernels $(PYTEST) -m "not slow" --timeout 1800 tests/quantbot
 
 lint: .venv/.extras-dev
 	.venv/bin/ruff format --check .

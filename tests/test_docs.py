@@ -94,3 +94,13 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], block: s
 def test_links__lead_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_faults__name_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "concepts" / "faults.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", page)
+    texts: dict[str, str] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        texts[path.name] = texts.get(path.name, "") + path.read_text(encoding="utf-8")
+    assert len(named) > 30
+    assert [name for name in named if f"def test_{name[1]}(" not in texts.get(name[0], "")] == []

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from store_faults import WRITES, StoreFaults
 
 from datasets.store import Store
-from quantbot.errors import InputError
+from quantbot.errors import AccessError, InputError
 from sweeps.executors import serial
 from sweeps.executors.base import ClusterLostError, Limits
 from sweeps.executors.serial import SerialExecutor
@@ -197,6 +198,23 @@ def test_lost_scheduler__is_waited_for_under_its_name(root: Store, small: Any, d
         assert run_status(root, identity).state == "stalled"
         wait_for(lambda: run_status(root, identity).state == "done")
         assert runner.counters.n_waits == 1
+    assert run_status(root, identity).result_digest == digest
+
+
+def test_refused_credentials__are_waited_for_and_the_run_goes_on(root: Store, small: Any, digest: str) -> None:
+    identity = small.submit(root, points=4)
+
+    def refused(operation: str, key: str) -> AccessError:
+        return AccessError(f"{operation} {key!r}: the token has expired")
+
+    runner = Runner(root, serial, poll_seconds=0.05, ttl_seconds=1.0)
+    with StoreFaults(5, forever=True, error=refused, operations=WRITES) as faults, running(runner):
+        wait_for(lambda: runner.trouble[0])
+        assert runner.trouble[0] == "store down"
+        assert "expired" in runner.trouble[1]
+        assert len(RunStore(root, identity).finished()) < RunStore(root, identity).plan().n_blocks
+        faults.heal()
+        wait_for(lambda: run_status(root, identity).state == "done")
     assert run_status(root, identity).result_digest == digest
 
 
