@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sweeps.trial import Block
 
 _KEPT = 4  # instruments a process keeps decoded: 10^6 bars are 48 MB
+_LONG_AGO = 0.05  # seconds since a look, after which another one is worth its request
 _ENOUGH_NS = 10e9  # of a joint engine's nominal time
 _LOCK = threading.Lock()  # the threads of a worker load a plan or an instrument once, not once each
 # What says nothing about a single trial: raised to the driver, never written into rows.
@@ -78,7 +79,7 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
         plan = run.plan()
     block = plan.block(block_index)
     key = run.block_key(block_index)
-    if run.store.exists(key):
+    if _is_there(run, plan, block):
         header = run.header(block)
         computed, spent = False, 0.0
     else:
@@ -95,6 +96,19 @@ def run_block(root_url: str, identity: str, block_index: int) -> Receipt:
         spent,
         take_bytes_read(),
     )
+
+
+def _is_there(run: RunStore, plan: Plan, block: Block) -> bool:
+    """Return whether a block is in the store, as of the moment before it would be computed."""
+    key = run.block_key(block.index)
+    if run.store.exists(key):
+        return True
+    looked = time.monotonic()
+    with _LOCK:
+        _prepare(run.root.url, run.identity)
+        _data(plan, block.asset)
+    # Compiling and reading take seconds the first time, in which another worker may have put it there.
+    return time.monotonic() - looked > _LONG_AGO and run.store.exists(key)
 
 
 def recompute(root_url: str, identity: str, block_index: int) -> str:

@@ -68,6 +68,8 @@ def guarded(strategy: Strategy, dispatcher: Kernel) -> Kernel:
                 return dispatcher(*args)
             except (NumbaError, UnsupportedBytecodeError) as error:
                 raise StrategyError(cannot_compile(strategy, error)) from error
+            except MemoryError:  # says what this process had left, which is nobody's result
+                raise
             except Exception as error:  # whatever a function raises is its trial's end, not the run's
                 raise UserCodeError(strategy.name) from error
 
@@ -118,6 +120,8 @@ def series(
         _SERIES[function] = function
     try:
         values = _SERIES[function](*inputs, *arguments)
+    except MemoryError:
+        raise
     except Exception as error:
         raise UserCodeError(getattr(function, "__name__", "indicator")) from error
     return _checked(function, values, inputs)

@@ -198,8 +198,10 @@ def answer(run: Callable[[T], R], item: T) -> Answer[T, R]:
 def failure_of(error: BaseException) -> Failure:
     """Say why `error` failed an item."""
     cause: Cause = "outage" if isinstance(error, (OSError, MemoryError)) else "raised"
+    # A library's own class for it says the same, and whoever reads the failure has no class but its name.
+    kind = MemoryError if isinstance(error, MemoryError) else type(error)
     lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-8)
-    return Failure(cause, type(error).__name__, str(error)[:2000], "".join(lines)[-4000:])
+    return Failure(cause, kind.__name__, str(error)[:2000], "".join(lines)[-4000:])
 
 
 def nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,13 @@ def start_local(workers: int, threads: int, processes: bool, dashboard: bool, st
         # A terminal sends Ctrl-C to all; the driver ends the workers itself, in order.
         client.register_plugin(IgnoreInterrupt(), name="quantbot-signals")
     return client
+
+
+def end_children() -> None:
+    """End the children of workers that lived in this process."""
+    isolation = sys.modules.get("sweeps.executors.isolation")
+    if isolation is not None:
+        isolation.CHILDREN.close()
 
 
 @contextlib.contextmanager

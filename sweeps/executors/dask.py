@@ -38,6 +38,7 @@ _WAIT_SECONDS = 0.5
 _ANSWER_SECONDS = 20.0  # for receipts, or for the cluster to say how it is
 _LOOK_SECONDS = 5.0  # between two looks at the workers
 _START_SECONDS = 60.0
+_JOIN_SECONDS = 0.05  # between two looks at whether workers have joined
 _PREPARE_SECONDS = 600.0
 
 
@@ -145,7 +146,7 @@ class DaskExecutor:
             return
         with self._connected():
             first: dict[str, str] = {}
-            self._seen = self._info()
+            self._wait_for_slots()
             for address in self._seen:
                 first.setdefault(str(urlsplit(address).hostname) if self._scheduler else "", address)
             futures = [
@@ -155,7 +156,7 @@ class DaskExecutor:
                 for address in first.values()
             ]
             seconds = _PREPARE_SECONDS + (limits.seconds if limits else 0.0)
-            for found in [self._result(future, seconds) for future in futures]:
+            for found in self._results(futures, seconds):
                 if isinstance(found, Failure):
                     # A worker that went away meanwhile says nothing about the run.
                     raise ClusterError(f"no worker was left to prepare the run: {found}", "no workers")
@@ -219,7 +220,9 @@ class DaskExecutor:
     def _answers(self, sent: list[T], found: Any, source: Source, pace: Pace) -> Iterator[Answer[T, Any]]:
         """Yield the answers that a task gave to its items, or what became of it."""
         if isinstance(found, Done):
-            pace.note(len(sent), found.seconds)
+            if found.answers:
+                pace.note(len(found.answers), found.seconds)
+            source.give_back(sent[len(found.answers) :])
             yield from found.answers
         elif isinstance(found, Refused):
             source.give_back(sent)
@@ -257,7 +260,7 @@ class DaskExecutor:
                 self._client = cluster.start_local(
                     self._workers, self._threads, self._processes, self._dashboard, stack
                 )
-                stack.callback(_end_children)
+                stack.callback(cluster.end_children)
             else:
                 self._client = cluster.connect(self._scheduler, self._tls, stack)
             stack.callback(setattr, self, "_client", None)
@@ -267,15 +270,23 @@ class DaskExecutor:
             self._stack = stack.pop_all()
 
     def _wait_for_workers(self) -> None:
-        try:
-            self._client.wait_for_workers(1 if self._scheduler else self._workers, timeout=_START_SECONDS)
-        except TimeoutError as error:
-            place = self._scheduler or "the cluster on this machine"
-            raise ClusterError(
-                f"{place} has no worker after {_START_SECONDS:g} s; start one with `quantbot worker`", "no workers"
-            ) from error
-        except OSError as error:
-            raise self._lost() from error
+        """Wait until there are workers, paused ones too: `distributed`'s own wait has no word for those."""
+        end = time.monotonic() + _START_SECONDS
+        while len(self._info()) < (1 if self._scheduler else self._workers):
+            if time.monotonic() > end:
+                place = self._scheduler or "the cluster on this machine"
+                raise ClusterError(
+                    f"{place} has no worker after {_START_SECONDS:g} s; start one with `quantbot worker`", "no workers"
+                )
+            time.sleep(_JOIN_SECONDS)
+
+    def _wait_for_slots(self) -> None:
+        """Wait until a worker takes tasks: one that is sent to where none is taken may wait there for ever."""
+        stall = cluster.Stall()
+        self._look(stall)
+        while not any(worker["status"] == "running" for worker in self._seen.values()):
+            time.sleep(_WAIT_SECONDS)
+            self._look(stall)
 
     def _greet(self) -> None:
         """Compare the workers' environments with ours before the first task; Dask itself only warns.
@@ -331,6 +342,17 @@ class DaskExecutor:
             raise self._lost()
         return [future for future in futures if future.status != "pending"]
 
+    def _results(self, futures: list[Any], seconds: float) -> list[Any]:
+        """Return what tasks gave, or why they gave nothing; raise where none can move."""
+        stall, end = cluster.Stall(), time.monotonic() + seconds
+        for future in futures:
+            future.add_done_callback(self._note_end)
+        while (pending := [future for future in futures if future.status == "pending"]) and time.monotonic() < end:
+            self._wait(pending)
+            if time.monotonic() - self._looked > _LOOK_SECONDS:
+                self._look(stall)
+        return [self._result(future, _ANSWER_SECONDS) for future in futures]
+
     def _result(self, future: Any, seconds: float) -> Any:
         """Return what a task gave, or why it gave nothing, without ever waiting long."""
         from distributed import CancelledError, KilledWorker
@@ -374,12 +396,3 @@ class DaskExecutor:
     def __exit__(self, *_: object) -> None:
         with cluster.quiet():
             self._stack.close()
-
-
-def _end_children() -> None:
-    """End the children of workers that lived in this process."""
-    import sys
-
-    isolation = sys.modules.get("sweeps.executors.isolation")
-    if isolation is not None:
-        isolation.CHILDREN.close()

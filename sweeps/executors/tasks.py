@@ -1,4 +1,9 @@
-"""What a Dask worker runs: some items, one after the other, if its environment is the driver's."""
+"""What a Dask worker runs: some items, one after the other, if its environment is the driver's.
+
+A task outlives its scheduler and its driver: no thread can be ended. So it looks between two items whether anybody
+waits for it still, and what is run twice is run one after the other: a driver that comes next is sent to the same
+worker with the same items, and the second time an item finds that its block is there.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,10 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from sweeps.executors.base import POISON, Answer, Limits, answer
@@ -21,7 +27,7 @@ REFUSED = threading.Event()  # a driver has told this process that its environme
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a task's items, and how long they took together."""
+    """What became of a task's items, and how long they took together; fewer answers than items where it gave up."""
 
     worker: str
     answers: Sequence[Answer[Any, Any]]
@@ -39,7 +45,7 @@ class Refused:
 def execute(
     run: Callable[[T], R], items: Sequence[T], limits: Limits | None = None, environment: str = ""
 ) -> Done | Refused:
-    """Run items, each in a child where it has limits.
+    """Run items, each in a child where it has limits; those not begun are left when nobody waits for them any more.
 
     Parameters
     ----------
@@ -50,7 +56,12 @@ def execute(
     if environment and (here := greet(environment)):
         return Refused(worker, here)
     began = time.monotonic()
-    answers = [_one(run, item, limits, worker) for item in items]
+    answers = list[Answer[T, R]]()
+    for item in items:
+        with _turn(run, item):
+            if not _wanted():
+                break
+            answers.append(_one(run, item, limits, worker))
     return Done(worker, answers, time.monotonic() - began)
 
 
@@ -111,6 +122,48 @@ def _one(run: Callable[[T], R], item: T, limits: Limits | None, worker: str) -> 
     if found.failure is None:
         return found
     return replace(found, failure=replace(found.failure, worker=worker))
+
+
+@dataclass
+class _Turn:
+    lock: threading.Lock
+    n_threads: int = 0
+
+
+_TURNS: dict[Hashable, _Turn] = {}
+_TURNS_LOCK = threading.Lock()
+
+
+@contextmanager
+def _turn(run: Callable[[T], R], item: T) -> Iterator[None]:
+    """Let one thread of this process at a time run the same item."""
+    # Each task has a partial of its own, and partials are equal to themselves alone.
+    what = (run.func, run.args, *sorted(run.keywords.items())) if isinstance(run, partial) else run
+    with _TURNS_LOCK:
+        turn = _TURNS.setdefault((what, item), _Turn(threading.Lock()))
+        turn.n_threads += 1
+    try:
+        with turn.lock:
+            yield
+    finally:
+        with _TURNS_LOCK:
+            turn.n_threads -= 1
+            if not turn.n_threads:
+                del _TURNS[what, item]
+
+
+def _wanted() -> bool:
+    """Return whether somebody waits for the task that this thread runs: its scheduler lives, and its driver, too."""
+    from distributed import Status, get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:  # outside a worker
+        return True
+    if worker.status in (Status.closing, Status.closed, Status.failed):
+        return False
+    task = worker.state.tasks.get(worker.active_threads.get(threading.get_ident(), ""))
+    return task is not None and task.state != "cancelled"
 
 
 @lru_cache(maxsize=1)

@@ -158,3 +158,51 @@ def test_hung_item__ends_with_its_child_and_strands_nobody(cluster: Cluster) -> 
         cluster.end("two")
         _, alive = psutil.wait_procs(children, timeout=5)
         assert not alive
+
+
+@pytest.mark.slow
+def test_paused_worker__is_named_and_once_restarted_goes_on(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours never pause (`SETTINGS`), but a cluster may have workers of Dask's own: those with its defaults do."""
+    cluster.end("one")
+    cluster.end("two")
+    settings = {"PAUSE": "0.8", "TERMINATE": "False", "TARGET": "False", "SPILL": "False"}
+    memory = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{name}": value for name, value in settings.items()}
+    options = ["--memory-limit", "600MB", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path)]
+    with cluster.log.open("ab") as log:
+        cluster.processes["dask"] = subprocess.Popen(
+            [sys.executable, "-m", "dask", "worker", cluster.address, "--host", "127.0.0.1", *options],
+            stdout=log, stderr=log, env=os.environ | memory,
+        )  # fmt: skip
+    for name, seconds in (("dask._LOOK", 1.0), ("cluster._HEAL", 60.0), ("cluster._STALL", 5.0)):
+        monkeypatch.setattr(f"sweeps.executors.{name}_SECONDS", seconds)
+    with dask_executor(scheduler=cluster.address) as executor:
+        wait_for_slots(executor, 1)
+        pid = next(executor.map(eval, ["__import__('os').getpid()"])).value
+        answers = executor.map(
+            exec, ["import sys; sys.held = bytearray(500_000_000)", *[f"x = {n}" for n in range(50)]]
+        )
+        assert next(answers).failure is None
+        with pytest.raises(
+            ClusterError, match=r"STALLED: for \d+ s all 1 workers are paused for lack of memory"
+        ) as told:
+            list(answers)
+        assert told.value.trouble == "all paused"
+        assert {worker["status"] for worker in _looked(executor).values()} == {"paused"}
+        # Whoever waits under that name has it healed: the worker is restarted, and what it held is gone.
+        monkeypatch.setattr("sweeps.executors.cluster._HEAL_SECONDS", 3.0)
+        monkeypatch.setattr("sweeps.executors.cluster._STALL_SECONDS", 30.0)
+        began = time.monotonic()
+        executor.prepare(os.getpid)
+        found = list(executor.map(eval, [f"{n}, __import__('os').getpid()" for n in range(20)]))
+        assert [answer.failure for answer in found] == [None] * 20
+        assert pid not in {answer.value[1] for answer in found}
+        assert time.monotonic() - began < 30
+
+
+def _looked(executor: Any) -> dict[str, Any]:
+    """Return the workers as the scheduler sees them, asked with a connection that this opens where there is none."""
+    executor._start()
+    workers: dict[str, Any] = executor._info()
+    return workers

@@ -19,6 +19,7 @@ from quantbot.errors import InputError, RunError, StoreError
 from sweeps.executors import Executor, dask_executor, serial
 from sweeps.executors.base import Answer, Failure, error_of
 from sweeps.executors.cluster import Stall
+from sweeps.executors.tasks import _TURNS, execute
 
 # Workers import what they run, and a test file is no module for them: the contract uses functions of the library.
 from sweeps.rows import decode
@@ -110,6 +111,44 @@ def test_poll__is_called_while_a_block_takes_long() -> None:
     with dask_executor(1, processes=False) as executor:
         list(executor.map(time.sleep, [1.6], poll=lambda: called.append(1)))
     assert len(called) >= 3
+
+
+@pytest.mark.parametrize("gone", ["driver", "worker"])
+def test_task__that_nobody_waits_for_ends_after_the_item_in_hand(gone: str, tmp_path: Path) -> None:
+    with dask_executor(1, processes=False) as executor:
+        executor.prepare(os.getpid)
+        future = executor._client.submit(execute, partial(_slowly, str(tmp_path)), range(100), pure=False)
+        while len(list(tmp_path.iterdir())) < 3:
+            time.sleep(0.01)
+        if gone == "driver":
+            future.cancel()
+        else:  # as it does when its scheduler is gone
+            for worker in executor._client.cluster.workers.values():
+                executor._client.cluster.sync(worker.close, executor_wait=False)
+        time.sleep(0.1)
+        begun = len(list(tmp_path.iterdir()))
+        assert begun < 50
+        time.sleep(0.2)
+        assert len(list(tmp_path.iterdir())) == begun
+
+
+def test_items__that_a_task_gave_up_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([True] * 6 + [False] + [True] * 1000)
+    monkeypatch.setattr("sweeps.executors.tasks._wanted", lambda: next(answers))
+    with dask_executor(1, processes=False) as executor:
+        assert sorted(found.value for found in executor.map(abs, range(-30, 0)) if found.value) == list(range(1, 31))
+
+
+def test_item__that_two_slots_of_a_process_are_sent_runs_in_one_after_the_other(tmp_path: Path) -> None:
+    threads = [threading.Thread(target=execute, args=(partial(_alone, str(tmp_path)), [item])) for item in (1, 2) * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{item}-{n}" for item in (1, 2) for n in range(4)
+    )
+    assert not _TURNS
 
 
 def test_system_exit__in_a_task_is_data_and_keeps_the_worker() -> None:
@@ -224,6 +263,17 @@ def _die_at_three(n: int) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
     return n
+
+
+def _slowly(folder: str, n: int) -> None:
+    (Path(folder) / f"{n}").touch()
+    time.sleep(0.03)
+
+
+def _alone(folder: str, item: int) -> None:
+    n = len(list(Path(folder).glob(f"{item}-*")))  # those that are through with it
+    time.sleep(0.02)
+    (Path(folder) / f"{item}-{n}").touch()
 
 
 @pytest.fixture(autouse=True)

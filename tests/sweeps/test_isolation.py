@@ -159,6 +159,8 @@ POISON = """
 import os, time, ctypes
 if fast == 7:
     os._exit(0)
+if fast == 9:
+    kept = bytearray(1 << 36)
 if fast == 11:
     ctypes.string_at(0)
 return 1.0 if close > mean else 0.0
@@ -167,7 +169,7 @@ return 1.0 if close > mean else 0.0
 
 @pytest.fixture(scope="module")
 def two_workers() -> Iterator[Any]:
-    with dask_executor(2, isolation=Isolation(seconds=20)) as executor:
+    with dask_executor(2, isolation=Isolation(seconds=20, memory_bytes=10**9)) as executor:
         yield executor
 
 
@@ -193,7 +195,9 @@ def test_poison__is_quarantined_and_the_others_finish_on_the_same_workers(
         drive(root, identity, two_workers)
     plan = run.plan()
     poisoned = {
-        index for index in range(plan.n_blocks) if plan.points.point(plan.block(index).point_start)["fast"] in (7, 11)
+        index
+        for index in range(plan.n_blocks)
+        if plan.points.point(plan.block(index).point_start)["fast"] in (7, 9, 11)
     }
     assert set(raised.value.blocks) == poisoned
     assert len(run.finished()) == plan.n_blocks - len(poisoned)
@@ -201,7 +205,11 @@ def test_poison__is_quarantined_and_the_others_finish_on_the_same_workers(
     found = quarantined(run)
     for index in poisoned:
         block = found[index]
-        assert block.ended in ("exit code 0", "signal 11 (SIGSEGV)")
+        assert (block.cause, block.ended) in (
+            ("crashed", "exit code 0"),
+            ("crashed", "signal 11 (SIGSEGV)"),
+            ("oom", "limit of 1,000 MB"),
+        )
         assert len(set(block.workers)) == 2
         assert f"quantbot sweep replay {identity[:12]} {index}" == block.replay
         assert block.replay in str(raised.value) or f"block {index}" in str(raised.value)
@@ -244,7 +252,6 @@ return 1.0 if close > mean else 0.0
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="of the five blocks that hoard, two were not among the quarantined; why is not known yet")
 def test_plague__of_a_twentieth_of_the_blocks_costs_the_others_nothing(
     small: Any, tmp_path: Path, strategy_file: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

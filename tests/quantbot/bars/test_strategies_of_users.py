@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,31 @@ def test_run__compiled_code_may_raise_too(market: Callable[..., Bars]) -> None:
     rows = ENGINE.run(Job(gives_up, {}, ("core",)), market(100, 1), (0, 100), points)
     assert rows.status.tolist() == [TrialStatus.OK] * 6 + [TrialStatus.FAILED] * 6
     assert "too much" in rows.reasons[6]
+
+
+@strategy(parameters=[number("limit", 1.0, 0.0, 10.0, "When to take too much.")])
+def hoards(close: float, limit: float) -> float:
+    """Take more memory than there is."""
+    return float(len(bytearray(1 << 60)) if limit > 5.0 else 1.0)
+
+
+def hoarded(close: np.ndarray) -> np.ndarray:
+    """Take more memory than there is."""
+    return np.empty(1 << 50)
+
+
+@strategy(indicators={"much": indicator(hoarded)})
+def hoards_in_an_indicator(much: float) -> float:
+    """Hold what is there."""
+    return much
+
+
+@pytest.mark.parametrize(("taker", "points"), [(hoards, {"limit": np.array([1.0, 9.0])}), (hoards_in_an_indicator, {})])
+def test_run__makes_no_row_of_memory_that_was_not_there(
+    market: Callable[..., Bars], taker: Any, points: dict[str, Any]
+) -> None:
+    with pytest.raises(MemoryError):  # how much there is depends on the machine, so a row would, too
+        ENGINE.run(Job(taker, {}, ("core",), plain_python=True), market(30, 1), (0, 30), Points(2, points))
 
 
 def windows(close: np.ndarray) -> np.ndarray:
