@@ -18,6 +18,7 @@ SPACE = "\u00a0"  # no-break space: groups digits and keeps a number with its un
 MINUS = "\u2212"
 UNDEFINED = "undefined"
 _FULL_DIGITS = 7
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
@@ -215,7 +216,20 @@ def plain(text: object) -> str:
     >>> plain("a*b_[c](d)")
     'a\\*b\\_\\[c\\]\\(d\\)'
     """
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    return _MARKDOWN.sub(r"\\\1", visible(" ".join(str(text).split())))
+
+
+def visible(text: str) -> str:
+    r"""Write marks that turn the direction of what follows, and other control characters, as their codes.
+
+    With such a mark somebody's name could show a number beside it backwards, or another name.
+
+    Examples
+    --------
+    >>> visible("up \u202e%01+\n")
+    'up <U+202E>%01+\n'
+    """
+    return _UNSEEN.sub(lambda mark: f"<U+{ord(mark[0]):04X}>", text)
 
 
 def _grouped(value: float, decimals: int, *, sign: bool = False) -> str:

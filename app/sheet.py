@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
+from app import format as fmt
 from quantbot.errors import StoreError
 
 WIDTH = 1000  # pixels of a figure: an A4 page on its side
@@ -38,6 +39,8 @@ td, th { padding: .22rem .6rem; border-bottom: 1px solid #e3e7eb; vertical-align
 table.wide { font-size: .8rem; }
 table.wide th.n { white-space: normal; vertical-align: bottom; }
 table.wide td, table.wide th { padding: .18rem .35rem; }
+h1, p, li { overflow-wrap: anywhere; }
+td:not(.n) { overflow-wrap: anywhere; min-width: 4.5rem; }
 td.doc { color: #4a5460; font-size: .88rem; }
 table.months td, table.months th { text-align: right; padding: .2rem .35rem; font-size: .88rem; }
 table.months th:first-child { text-align: left; }
@@ -72,9 +75,14 @@ def sheet(title: str, sections: Sequence[str], *, charts: bool = True) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-        f"{script}</head><body>\n" + "\n".join([*sections, f"<footer>{FOOTER}</footer>"]) + "\n</body></html>\n"
+        f"<title>{escape(fmt.visible(title))}</title><style>{STYLE}</style>"
+        f"{script}</head><body>\n" + _visible("\n".join(sections)) + f"\n<footer>{FOOTER}</footer>\n</body></html>\n"
     )
+
+
+def _visible(html: str) -> str:
+    """Write marks that would turn text around as their codes, wherever somebody's words have them."""
+    return fmt.visible(html).replace("<U+", "&lt;U+")
 
 
 def write_sheet(text: str, path: Path) -> None:

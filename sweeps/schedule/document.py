@@ -161,8 +161,8 @@ def parse_schedule(
     if document.get("version") != VERSION or isinstance(document.get("version"), bool):
         problems.append(f"version: must be {VERSION}, found {show(document.get('version'))}")
     title = document.get("title", name)
-    if not isinstance(title, str) or not 1 <= len(title) <= 200:
-        problems.append(f"title: must be a text of 1 to 200 characters; found {show(title)}")
+    if not isinstance(title, str) or not 1 <= len(title) <= 200 or not title.isprintable():
+        problems.append(f"title: must be a text of 1 to 200 printable characters; found {show(title)}")
     within = document.get("within", _WITHIN)
     try:
         _DURATION.validate_python(within, strict=True)

@@ -36,6 +36,12 @@ def _dataset(text: str) -> str:
     return text
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():  # marks that turn text around are not
+        raise ValueError(f"must be printable, was {text!a}")
+    return text
+
+
 def _variable(text: str) -> str:
     if not _VARIABLE.fullmatch(text):
         raise ValueError("must be the name of an environment variable")
@@ -184,7 +190,7 @@ class PinEntry(Section):
         than 0 where nothing is said.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=128)]
+    name: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
     spec: Text
     point: dict[str, Scalar] = Field(default_factory=dict)
     asset: Text | None = None

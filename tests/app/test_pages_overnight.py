@@ -108,6 +108,10 @@ def test_report__shows_names_and_errors_as_text(nights: str) -> None:
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "http" not in text
+    record["title"] = record["runs"][0]["name"] = "\u202eup \u20666 % \x1b[2J" + 200 * "W"
+    text = morning_report(record)
+    assert text.count("&lt;U+202E>up &lt;U+2066>6 % &lt;U+001B>[2J") >= 3
+    assert not set("\u202e\u2066\x1b") & set(text)
 
 
 def test_report__is_the_same_bytes_for_the_same_record(nights: str) -> None:

@@ -47,6 +47,8 @@ def test_load__gives_rule_specs_and_defaults(file: Path) -> None:
         ("[when]", "[wen]", "when: is required"),
         ("[when]", "[wen]\n[when]", "did you mean 'when'?"),
         ("version = 1", "version = 2", "version: must be 1, found 2"),
+        ('"ny overnight"', '"\\u202eup"', "title: must be a text of 1 to 200 printable characters"),
+        ('name = "the one we trade"', 'name = "\\u202eup"', "pin[0].name: must be printable, was '\\u202eup'"),
         ('format = "csv"', 'format = "cvs"', "refresh[0].format: must be one of"),
         ('format = "csv"', 'format = "cvs"', "did you mean 'csv'?"),
         ("zone = \"America/New_York\", calendar", "zoen = \"America/New_York\", calendar", "did you mean 'zone'?"),
