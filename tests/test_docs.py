@@ -30,7 +30,7 @@ def _blocks(page: Path, *languages: str) -> list[str]:
 def _with(*languages: str) -> list[Any]:
     """Return the pages that have such blocks; those that nobody begins with are slow tests."""
     found = [page for page in PAGES if _blocks(page, *languages)]
-    return [pytest.param(page, marks=[] if page.name in (*FIRST, "getting-started.md") else pytest.mark.slow)
+    return [pytest.param(page, marks=[] if page.name in FIRST else pytest.mark.slow)
             for page in found]  # fmt: skip
 
 

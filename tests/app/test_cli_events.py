@@ -47,6 +47,7 @@ def test_ingest_lobster__refuses_a_damaged_file_with_its_line(
     assert "line 2: type must be a number, was 'x'" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_synthetic_book__becomes_bars_of_its_trades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = ["--store", str(tmp_path / "store")]
     assert said(capsys, "ingest", "synthetic-book", "mine/drawn", "--events", "3000", "--by-price", *store)["created"]

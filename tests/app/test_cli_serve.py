@@ -166,6 +166,7 @@ def _interrupt(tmp_path: Path, spec: Path, send: Callable[[subprocess.Popen[str]
     return err
 
 
+@pytest.mark.slow
 def test_sweep__after_ctrl_c_leaves_no_process_and_resumes_what_is_missing(slow_sweep: Path, tmp_path: Path) -> None:
     # A terminal sends Ctrl-C to every process of the group.
     err = _interrupt(tmp_path, slow_sweep, lambda process: os.killpg(process.pid, signal.SIGINT))

@@ -203,6 +203,7 @@ def test_executor__starts_no_cluster_before_it_has_work() -> None:
     assert time.monotonic() - started < 0.2
 
 
+@pytest.mark.slow
 def test_script__needs_no_main_guard_and_runs_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -225,6 +225,7 @@ def test_poison__is_quarantined_and_the_others_finish_on_the_same_workers(
     assert quarantined(run) == {}
 
 
+@pytest.mark.slow
 def test_isolation__changes_no_bit(
     small: Any, root: Store, strategy_file: Callable[[str], str], two_workers: Any, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_ledger__counts_every_trial_of_a_run_and_their_sharpe_ratios(whole: Stor
     assert line.at_ns > 0
 
 
+@pytest.mark.slow
 def test_ledger__is_the_same_when_a_sweep_is_divided_into_ten_runs(whole: Store, small: Any, root: Store) -> None:
     for spec in divided(small.spec):
         driven(small, root, spec)
@@ -83,7 +84,7 @@ def test_ledger__is_the_same_when_a_sweep_is_divided_into_ten_runs(whole: Store,
     assert content(found) == content(read_ledger(whole, FAMILY))
 
 
-@pytest.mark.parametrize("n_sampled", [5, 20])
+@pytest.mark.parametrize("n_sampled", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_ledger__of_small_samples_is_the_same_when_a_sweep_is_divided(
     small: Any, root: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_sampled: int
 ) -> None:
@@ -116,6 +117,7 @@ def test_ledger__counts_trials_that_overlap_once(small: Any, root: Store) -> Non
     assert sum(line.n_trials for line in found.entries) == found.n_trials + alone
 
 
+@pytest.mark.slow
 def test_ledger__counts_other_costs_and_other_folds_as_other_trials(small: Any, root: Store) -> None:
     driven(small, root, small.spec)
     before = read_ledger(root, FAMILY).n_trials

@@ -240,6 +240,7 @@ def test_document__is_json(found: Luck) -> None:
     assert json.loads(json.dumps(luck_document(found), allow_nan=False))["chosen"] == "plateau"
 
 
+@pytest.mark.slow
 def test_sample__of_a_large_run_is_bounded_and_the_same_in_any_partition(
     small: Any, root: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

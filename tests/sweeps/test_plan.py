@@ -38,7 +38,7 @@ STOCKS = (
     "UNH", "WMT", "XOM",
 )  # fmt: skip
 EXAMPLES = sorted((Path(__file__).parents[2] / "sweeps" / "examples").glob("*.toml"))
-QUICK = ("sma-sp500", "user-strategy", "cvar-sp500", "maker-synthetic")  # few kernels to compile
+QUICK = ("sma-sp500", "cvar-sp500", "maker-synthetic")  # few kernels to compile
 SPEC = {
     "version": 1,
     "run": {"name": "small"},
@@ -436,6 +436,7 @@ ENDS = st.tuples(NUMBERS, NUMBERS).map(sorted)
 LENGTHS = st.sampled_from(["20%", "99.9%", "30d", 2, 20, 60, 150, 10**9])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     parameters=st.dictionaries(

@@ -192,6 +192,7 @@ def test_pool__is_refused_by_strategy_and_field(root: Store, change: tuple[str, 
 # -- frontiers --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frontiers__of_more_freedom_are_never_worse_and_keep_their_limits(
     root: Store, run: Run, tmp_path: Path
 ) -> None:

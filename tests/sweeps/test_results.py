@@ -249,6 +249,7 @@ def test_measures__are_the_engines_declarations(run: Run) -> None:
     assert all(run.measures[name] is declared[name] for name in run.measures)
 
 
+@pytest.mark.slow
 def test_users_strategy__is_replayed_from_the_runs_own_source(
     root: Store, small: Any, strategy_file: Callable[[str], str]
 ) -> None:

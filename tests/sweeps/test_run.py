@@ -88,7 +88,7 @@ def test_result__does_not_depend_on_the_partition(root: Store, small: Any, point
     [
         lambda: dask_executor(1, 2, processes=False),
         pytest.param(lambda: dask_executor(1), marks=pytest.mark.slow),
-        lambda: dask_executor(2),
+        pytest.param(lambda: dask_executor(2), marks=pytest.mark.slow),  # killed_worker has two as well
     ],
     ids=["threads", "one process", "two processes"],
 )

@@ -235,6 +235,7 @@ def test_ingest__of_any_damaged_file_ends_in_a_typed_error_or_a_whole_dataset(
     assert ends["unforeseen"] <= n_files // 100, ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ingest", "make"), [(ingest_csv, as_csv), (ingest_parquet, as_parquet)], ids=["csv", "parquet"]
 )

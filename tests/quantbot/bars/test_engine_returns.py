@@ -32,7 +32,9 @@ def breaks(close: float, at: float) -> float:
     return 0.0 / 0.0 if at == 0.5 else 1.0
 
 
-@pytest.fixture(params=list(EXECUTIONS))
+@pytest.fixture(
+    params=[pytest.param(name, marks=[] if name in ("shared", "stops") else [pytest.mark.slow]) for name in EXECUTIONS]
+)
 def case(request: pytest.FixtureRequest, strategies: dict[str, Strategy], market: Callable[..., Bars]) -> Any:
     name, execution = EXECUTIONS[request.param]
     job = Job(strategies[name], {f"execution.{k}": v for k, v in execution.items()}, ("core", "path", "trades", "tail"))

@@ -54,7 +54,7 @@ def test_frontier__says_which_targets_cannot_be_met() -> None:
         efficient_frontier(Scenarios.of(RETURNS), constraints=Constraints(upper=0.01))
 
 
-@pytest.mark.parametrize("step", [1, 7, 120])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7, 120])
 @pytest.mark.parametrize(
     "options", [{}, {"upper": 0.2, "linear": (HALF,), "target_return": 0.0}, {"lower": -0.5, "gross": 1.5}]
 )

@@ -29,7 +29,12 @@ QUICK: dict[str, dict[str, float]] = {
 BARS = synthetic_bars(120, seed=5)
 
 
-@pytest.mark.parametrize("name", list(shipped()))
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """Each strategy compiles seven kernels of its own."""
+    return [] if name in ("sma_cross", "ema_cross", "rsi") else [pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in shipped()])
 def test_shipped__see_nothing_that_was_not_there_yet(name: str) -> None:
     report = check_lookahead(shipped()[name])
     assert report.ok, str(report)
@@ -50,7 +55,9 @@ class Peeking:
         return np.concatenate([values[self.n_bars :], np.full(self.n_bars, values[-1])])
 
 
-@pytest.mark.parametrize(("name", "which"), [(n, i) for n, s in shipped().items() for i in s.indicators])
+@pytest.mark.parametrize(
+    ("name", "which"), [pytest.param(n, i, marks=marks(n)) for n, s in shipped().items() for i in s.indicators]
+)
 def test_planted_leak__of_one_bar_is_found_in_every_indicator(name: str, which: str) -> None:
     honest = shipped()[name]
     # A channel leaves its own bar out, so it takes two bars to look one ahead.

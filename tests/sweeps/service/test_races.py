@@ -34,7 +34,7 @@ def spec(small: Any, number: int) -> dict[str, Any]:
 def test_runners__that_start_the_same_requests_at_once_compute_each_block_once(
     root: Store, small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    race(root, small, monkeypatch, n_runners=4, n_requests=6)
+    race(root, small, monkeypatch, n_runners=3, n_requests=3)
 
 
 @pytest.mark.slow

@@ -173,6 +173,7 @@ def test_budget__ends_a_run_with_what_it_has_and_a_larger_one_goes_on(root: Stor
     assert run_status(root, identity).result_digest == digest
 
 
+@pytest.mark.slow
 def test_usage__is_kept_by_run_and_by_user(root: Store, small: Any) -> None:
     from sweeps.spec import parse_spec
 
