@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from canaries import PLANTED, assert_none_in
 from streamlit.testing.v1 import AppTest
 
 from app import reads_user
@@ -20,18 +21,6 @@ from app.security import guard
 from sweeps.executors.serial import SerialExecutor
 
 ENTRY = Path(__file__).parents[2] / "app" / "streamlit_app.py"
-PLANTED = {
-    "AWS_ACCESS_KEY_ID": "AKIACANARYCANARY0001",
-    "AWS_SECRET_ACCESS_KEY": "canary/0002+aws/secret",
-    "AWS_SESSION_TOKEN": "canary-0003-session",
-    "QUANTBOT_PROXY_SECRET": "canary-0004-proxy-secret",
-    "QUANTBOT_WEBHOOK": "https://hooks.example.com/canary-0005",
-    "QUANTBOT_WEBHOOK_SECRET": "canary-0006-signs-webhooks",
-    "DATABASE_PASSWORD": "canary-0007-database",
-    "STREAMLIT_SERVER_COOKIE_SECRET": "canary-0008-cookies",
-    "SOME_API_TOKEN": "canary-0009-token",
-    "CLIENT_PRIVATE_KEY": "canary-0010-private-key",
-}
 IN_A_URL = "canary/0011@in+url"
 TYPED = "canary-0012-guessed-by-a-stranger"
 SPEC = """
@@ -128,9 +117,7 @@ def test_secrets__are_found_in_no_object_task_log_page_or_error(
     artefacts |= {"what commands said": said.getvalue().encode(), "logs": planted.getvalue().encode()}
     assert len(artefacts) > 20
     assert b"no answer with" in artefacts["logs"]
-    for name, data in artefacts.items():
-        for secret in (*PLANTED.values(), IN_A_URL, TYPED, "canary-00", "canary/00"):
-            assert secret.encode() not in data, f"{secret} is in {name}: {data[:2000]!r}"
+    assert_none_in(artefacts, [*PLANTED.values(), IN_A_URL, TYPED])
 
 
 def page(headers: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str = "runs") -> str:
