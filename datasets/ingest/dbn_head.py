@@ -112,7 +112,7 @@ def _dbz(path: Path) -> DbnHeader | None:
 
     try:
         with pa.CompressedInputStream(pa.BufferReader(text[_DBZ_HEAD:]), "zstd") as packed:
-            told = packed.read(_MOST_META)
+            told = packed.read_buffer(_MOST_META).to_pybytes()  # what `read` allocates, a damaged head keeps
         return DbnHeader(0, _text(text[4:20]), _mappings(told, 4 + struct.unpack_from("<I", told, 0)[0], _OLD_WIDTH))
     except (OSError, struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
         raise DataError(f"{path}, bytes 8 to {8 + n_bytes}: the head can't be read ({error})") from error

@@ -168,7 +168,11 @@ def _pieces(path: Path, source: IO[bytes], head: bytes, stack: ExitStack, member
         import pyarrow as pa
 
         # Its window, and so its memory, is at most 128 MiB: larger ones are refused.
-        stream = cast("IO[bytes]", stack.enter_context(pa.CompressedInputStream(source, "zstd")))
+        frames = stack.enter_context(pa.CompressedInputStream(source, "zstd"))
+        # Of damaged ones pyarrow's `read` never gives back what it allocated; `read_buffer` does.
+        while (buffer := frames.read_buffer(PIECE)).size:
+            yield buffer.to_pybytes()
+        return
     while piece := stream.read(PIECE):
         yield piece
 

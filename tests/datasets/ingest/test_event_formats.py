@@ -685,3 +685,21 @@ def test_damage__ends_in_a_typed_error_or_in_valid_events(name, tmp_path):
 @pytest.mark.parametrize("name", [*FORMATS, *BESIDE])
 def test_much_damage__ends_in_a_typed_error_or_in_valid_events(name, tmp_path):
     survive(name, tmp_path, 20_000, 2)
+
+
+@pytest.mark.parametrize("name", ["dbz-mbo", "dbn-mbo"])
+def test_damaged_files__give_back_what_was_allocated_for_them(name, tmp_path):
+    make, reader = FORMATS[name]
+    path = make(tmp_path)
+    path.write_bytes(path.read_bytes()[:-20] if name == "dbn-mbo" else _with_a_broken_head(path.read_bytes()))
+    sizes = []
+    for _ in range(60):
+        with pytest.raises(QuantBotError):
+            rebuild(reader(path))
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize())
+    assert sizes[-1] - sizes[9] < 200 * 2**20
+
+
+def _with_a_broken_head(data: bytes) -> bytes:
+    at = data.index(b"\x28\xb5\x2f\xfd") + 6  # within the first frame of zstd, which is in the head
+    return data[:at] + b"\xff" * 8 + data[at + 8 :]
