@@ -3,7 +3,7 @@
 
 PORT ?= 8501
 STORE ?= .quantbot/store
-PYTEST ?= .venv/bin/python -m pytest --numprocesses 3 --dist worksteal
+PYTEST ?= .venv/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 demo: .venv/.extras-demo
 	.venv/bin/quantbot demo --store $(STORE) --port $(PORT)

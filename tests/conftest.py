@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a job in the background: what tests start would not hear the Ctrl-C that they send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SERVER = Path(__file__).parents[1] / "infra" / "s3_server.py"
 _START_SECONDS = 90

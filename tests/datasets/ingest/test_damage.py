@@ -217,8 +217,13 @@ def check_whole(bars: Bars, label: str) -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("ingest", "make", "ways", "n_files"),
-    [(ingest_csv, as_csv, BYTES + TEXT, N_CSV), (ingest_parquet, as_parquet, BYTES, N_PARQUET)],
-    ids=["csv", "parquet"],
+    [
+        (ingest_csv, as_csv, BYTES + TEXT, 200),
+        (ingest_parquet, as_parquet, BYTES, 200),
+        pytest.param(ingest_csv, as_csv, BYTES + TEXT, N_CSV, marks=pytest.mark.slow),
+        pytest.param(ingest_parquet, as_parquet, BYTES, N_PARQUET, marks=pytest.mark.slow),
+    ],
+    ids=["csv", "parquet", "much csv", "much parquet"],
 )
 def test_ingest__of_any_damaged_file_ends_in_a_typed_error_or_a_whole_dataset(
     tmp_path: Path, ingest: Ingest, make: Callable[[random.Random], bytes], ways: list[Damage], n_files: int

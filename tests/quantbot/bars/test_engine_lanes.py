@@ -40,7 +40,12 @@ def equal(rows: Rows, others: Rows, at: slice = slice(None)) -> None:
         np.testing.assert_array_equal(values.view(np.int64), others.measures[name][at].view(np.int64), err_msg=name)
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name == "volatility" else []) for name in CASES])
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("unfit for shared", "volatility") else [])
+        for name in CASES
+    ]
+)
 def case(request: pytest.FixtureRequest, strategies: dict[str, Strategy], market: Callable[..., Bars]) -> Any:
     name, execution = CASES[request.param]
     job = Job(strategies[name], {f"execution.{k}": v for k, v in execution.items()}, GROUPS)
