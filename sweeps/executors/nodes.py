@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from quantbot.errors import InputError
+from sweeps.executors import doors
 from sweeps.executors.child import resident
 from sweeps.executors.cluster import LOOPBACK, SETTINGS
 from sweeps.executors.tasks import REFUSED
@@ -250,6 +251,7 @@ def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], more: Mapp
             loop.add_signal_handler(number, tell, number)
         await serve(told)
 
+    doors.install()
     logging.getLogger("distributed.http.proxy").setLevel(logging.WARNING)
     with dask.config.set(NODE_SETTINGS | dict(more or {})):
         asyncio.run(main())
