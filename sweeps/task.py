@@ -151,6 +151,25 @@ def compute(root_url: str, identity: str, block: Block) -> tuple[Rows, float]:
     return canonical(rows), spent
 
 
+def preload() -> None:
+    """Do what the first block of any process would begin with: import, read the environment, get ready for kernels.
+
+    It starts no thread, so that a process may fork afterwards; blocks that come meanwhile wait for it.
+    """
+    import datasets.arrays
+    import datasets.bars
+    import datasets.store_file  # noqa: F401
+    import sweeps.feeds
+    import sweeps.plan  # noqa: F401
+    from quantbot.strategies.indicators import Compiled
+    from quantbot.strategies.loader import load_strategy
+
+    with _LOCK:
+        load_strategy("sma_cross")
+        Compiled("mean", 1)(np.arange(8.0), 3)
+        environment()
+
+
 def warm(root_url: str, identity: str) -> None:
     """Compile what the run needs into the kernel cache that the workers of this machine share."""
     with _LOCK:

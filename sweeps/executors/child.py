@@ -33,7 +33,9 @@ def main(control_fd: int) -> None:
     ended, a line of JSON each: ``{"pid": …}`` at once, ``{"status": …, "peak_bytes": …}`` at its end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the driver, which ends us in order
-    _preload()
+    from sweeps.task import preload
+
+    preload()  # it may start no thread
     control = socket.socket(fileno=control_fd)
     awake, wake = os.pipe()
     for end in (awake, wake):
@@ -58,27 +60,6 @@ def main(control_fd: int) -> None:
     for pid in ends:
         with contextlib.suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
-
-
-def _preload() -> None:
-    """Do once what every child would begin with: import, read the environment, get ready to load compiled kernels.
-
-    Nothing here may start a thread.
-    """
-    import numpy as np
-
-    import datasets.arrays
-    import datasets.bars
-    import datasets.store_file  # noqa: F401
-    import sweeps.feeds
-    import sweeps.plan
-    import sweeps.task
-    from quantbot.strategies.indicators import Compiled
-    from quantbot.strategies.loader import load_strategy
-
-    load_strategy("sma_cross")
-    Compiled("mean", 1)(np.arange(8.0), 3)
-    sweeps.task.environment()
 
 
 def _fork(control: socket.socket, pipe: tuple[int, int], descriptors: list[int], ends: dict[int, int]) -> None:

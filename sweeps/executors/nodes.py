@@ -34,6 +34,7 @@ DRAIN_SECONDS = 30.0  # for the blocks that a worker is at when it is asked to e
 _COLLECT_SECONDS = 2.0  # for the driver to get the receipts
 _LOOK_SECONDS = 0.1
 _REFUSED_SECONDS = 60.0  # until a worker of another version tries again: its driver may be replaced, too
+_IDLE_SECONDS = 0.5  # without a block, for a worker that has just joined to use its time otherwise
 _FULL = 0.95  # of its memory
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _log = logging.getLogger("quantbot.cluster")
@@ -134,6 +135,9 @@ def serve_worker(
     for variable in _THREADS:  # slots are the parallelism; numpy is imported later than this
         os.environ.setdefault(variable, "1")
     security = _security(tls)
+    from sweeps.task import environment
+
+    environment()  # the first thing that a driver asks for
 
     async def serve(told: asyncio.Event) -> None:
         made = _slot_worker()
@@ -147,9 +151,13 @@ def serve_worker(
             await _first(joining, told.wait())
             joined = joining.done() and joining.exception() is None
             if joined:
-                watching = asyncio.ensure_future(_end_when_full(worker.memory_manager.memory_limit))
+                beside = [
+                    asyncio.ensure_future(_end_when_full(worker.memory_manager.memory_limit)),
+                    asyncio.ensure_future(_get_ready(worker)),
+                ]
                 await _first(worker.finished(), told.wait())
-                watching.cancel()
+                for task in beside:
+                    task.cancel()
             if told.is_set():
                 await _drain(worker, drain_seconds)
                 return
@@ -192,6 +200,16 @@ async def _end_when_full(limit: int | None) -> None:
             _log.critical("ended: it held %d MB of the %d MB that it may", held / 1e6, limit / 1e6)
             os._exit(1)
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _get_ready(worker: Any) -> None:
+    """Load what blocks need before the first one comes; where one is waiting already, it does so itself."""
+    from sweeps.task import preload
+
+    await asyncio.sleep(_IDLE_SECONDS)
+    if not worker.state.executing:
+        with contextlib.suppress(Exception):  # the first block will say it
+            await asyncio.to_thread(preload)
 
 
 async def _drain(worker: Any, seconds: float) -> None:
