@@ -1,8 +1,9 @@
 # Each target makes `.venv` and installs what it needs; nothing outside this folder and the package caches is touched.
-.PHONY: demo stack stack-stop stack-status test test-all test-bounds lint format bench bench-folds bench-cvar bench-portfolio app clean
+.PHONY: demo stack stack-stop stack-status test test-all test-bounds storm lint format bench bench-folds bench-cvar bench-portfolio app clean
 
 PORT ?= 8501
 STORE ?= .quantbot/store
+ROUNDS ?= 200
 PYTEST ?= .venv/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 demo: .venv/.extras-demo
@@ -24,6 +25,10 @@ test-all: .venv/.extras-dev
 # Every kernel with its indices checked, in a cache of its own: compiled so they are several times slower.
 test-bounds: .venv/.extras-dev
 	NUMBA_BOUNDSCHECK=1 QUANTBOT_CACHE_DIR=.quantbot/checked-kernels $(PYTEST) -m "not slow" --timeout 1800 tests/quantbot
+
+# Kills at random, and the same digests. Rounds that were run are not run again: stop it, and go on another time.
+storm: .venv/.extras-dev
+	.venv/bin/python bench/kill_storm.py --rounds $(ROUNDS) --folder .quantbot/storm --out .quantbot/storm/rounds.jsonl
 
 lint: .venv/.extras-dev
 	.venv/bin/ruff format --check .
