@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from quantbot.errors import SpecError
 from quantbot.parameters import Kind, Value, nearest
+from quantbot.syntax import parse_expression
 from sweeps.trial import Axis
 
 MAX_LENGTH = 2_000  # characters: the parser's own stack is safe far beyond
@@ -138,7 +139,7 @@ def _parse(line: str) -> ast.expr:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's hints about odd literals: the errors here say what is wrong
-            return ast.parse(line, mode="eval").body
+            return parse_expression(line)
     except SyntaxError as error:
         place = f"at character {error.offset or 1} of {_show(line)}"
         raise SpecError(f"search.where: {error.msg} {place}; {_HELP}") from None

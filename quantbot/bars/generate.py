@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from quantbot import syntax
 from quantbot.bars import template
 from quantbot.bars.execution import Route
 from quantbot.bars.orders import SIZES
@@ -376,24 +377,24 @@ class _Writer:
 
 @cache
 def _body(block: Callable[..., Any]) -> tuple[ast.stmt, ...]:
-    tree = ast.parse(inspect.getsource(block))
+    tree = syntax.parse(inspect.getsource(block))
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
     return tuple(definition.body)
 
 
 def _expression(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
+    return syntax.parse_expression(text)
 
 
 def _rename(tree: ast.expr, names: Mapping[str, ast.expr]) -> ast.expr:
-    renamed = _Cut({}, names).visit(ast.parse(ast.unparse(tree), mode="eval").body)
+    renamed = _Cut({}, names).visit(syntax.parse_expression(ast.unparse(tree)))
     assert isinstance(renamed, ast.expr)
     return renamed
 
 
 def _specialised(statement: ast.stmt, flags: Mapping[str, bool], names: Mapping[str, ast.expr]) -> list[ast.stmt]:
-    copy = ast.parse(ast.unparse(statement)).body
+    copy = syntax.parse(ast.unparse(statement)).body
     module = _Cut(flags, names).visit(ast.Module(body=copy, type_ignores=[]))
     assert isinstance(module, ast.Module)
     return module.body
@@ -425,7 +426,7 @@ def _lazy(statements: list[ast.stmt]) -> list[ast.stmt]:
     for i, statement in enumerate(statements):
         text = ast.unparse(statement)
         if text.startswith("wanted = float(decide("):
-            statements[i] = ast.parse(f"{text} if warm else 0.0").body[0]
+            statements[i] = syntax.parse(f"{text} if warm else 0.0").body[0]
     return statements
 
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from quantbot import syntax
 from quantbot.errors import StrategyError
 
 OURS = "quantbot"
@@ -125,7 +126,7 @@ def read_source(path: Path) -> str:
 def parse(text: str, name: str) -> ast.Module:
     """Return the syntax tree of `text`, or raise `StrategyError` with file and line."""
     try:
-        return ast.parse(text, name)
+        return syntax.parse(text, name)
     except SyntaxError as error:
         where = f"{name}, line {error.lineno}"
         raise StrategyError(f"{where}: {error.msg}: {(error.text or '').strip()}") from error

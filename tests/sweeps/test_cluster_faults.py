@@ -153,7 +153,7 @@ def test_hung_item__ends_with_its_child_and_strands_nobody(cluster: Cluster) -> 
         assert set(executor._seen) == pids
         # Killed outright, a worker takes its children with it.
         children = [child for name in ("one", "two") for child in _children(cluster.processes[name].pid)]
-        assert len(children) >= 4  # a template and a slot each
+        assert len(children) >= 2  # a template and a slot, of each worker that had an item
         cluster.end("one")
         cluster.end("two")
         _, alive = psutil.wait_procs(children, timeout=5)
