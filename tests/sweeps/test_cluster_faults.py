@@ -152,8 +152,11 @@ def test_hung_item__ends_with_its_child_and_strands_nobody(cluster: Cluster) -> 
         executor._seen = executor._info()
         assert set(executor._seen) == pids
         # Killed outright, a worker takes its children with it.
-        children = [child for name in ("one", "two") for child in _children(cluster.processes[name].pid)]
-        assert len(children) >= 2  # a template and a slot, of each worker that had an item
+        families = [_children(cluster.processes[name].pid) for name in ("one", "two")]
+        # A template and a slot each; short items share a task, so that one worker may have had them all.
+        assert all(len(family) >= 2 for family in families if family)
+        children = [child for family in families for child in family]
+        assert children
         cluster.end("one")
         cluster.end("two")
         _, alive = psutil.wait_procs(children, timeout=5)
